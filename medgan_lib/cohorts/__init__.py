@@ -1,0 +1,64 @@
+"""What a chapter trains on: `load` gives a `Cohort` by name, `names` lists what exists.
+
+Embedded cohorts (simulated, or bundled with a library) need no download and their truth is known. Real ones are read
+from a folder of prepared data sets, see `medgan_lib.cohorts.real`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+
+from .cohort import SPLITS, Cohort
+
+__all__ = ["Cohort", "load", "names"]
+
+# name -> (module, function); imported on use, as some need heavy packages
+EMBEDDED = {
+    "ring": ("toys", "ring"),
+    "grid": ("toys", "grid"),
+    "lines": ("toys", "lines"),
+    "digits": ("digits", "load"),
+    "heads": ("heads", "load"),
+    "nodules": ("nodules", "load"),
+}
+REAL = {
+    "mnist": ("real", "mnist"),
+    "lung_nodules": ("real", "lung_nodules"),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Every name `load` knows, the embedded cohorts first."""
+    return (*EMBEDDED, *REAL)
+
+
+def load(
+    name: str, split: str = "train", *, size: int | None = None, n: int | None = None, seed: int = 0, **switches
+) -> Cohort:
+    """Items of one split of a cohort.
+
+    ``size`` is the edge of the image in pixels (None: what is natural for it). ``n`` is the number of items (None:
+    the default number of a simulation, all of a fixed set). ``seed`` draws a simulation's subjects, or which n of a
+    fixed set. ``switches`` are the cohort's own, e.g. ``load("lines", theta=0.5)``. Splits never share a subject.
+
+    ValueError: unknown name, split or switch (the message lists what exists), a size it can't have, more items than
+    there are. FileNotFoundError: real data that is not on this machine (the message says how to get it).
+    """
+    if name not in names():
+        raise ValueError(f"unknown cohort {name!r}; there are {', '.join(names())}")
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r} of {name!r}; there are {', '.join(SPLITS)}")
+    for what, value in (("n", n), ("size", size)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError(f"{what} of {name!r} must be a positive whole number, it is {value!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**20:
+        raise ValueError(f"seed must be a whole number from 0 to {2**20 - 1}, it is {seed!r}")
+    module, function = (EMBEDDED | REAL)[name]
+    loader = getattr(import_module(f".{module}", __name__), function)
+    own = [p for p in inspect.signature(loader).parameters if p not in ("split", "size", "n", "seed")]
+    unknown = sorted(set(switches) - set(own))
+    if unknown:
+        has = f"it has {', '.join(own)}" if own else "it has none"
+        raise ValueError(f"cohort {name!r} has no switch {', '.join(unknown)}; {has}")
+    return loader(split, size=size, n=n, seed=seed, **switches)

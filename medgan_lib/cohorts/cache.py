@@ -1,0 +1,95 @@
+"""Where data lie on this machine, and the cache of what is slow to simulate."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def _default_root() -> Path:
+    """data/cache of the checkout if this is one, else the user's cache folder."""
+    if (CHECKOUT / "data" / "registry.yml").is_file():
+        return CHECKOUT / "data" / "cache"
+    import pooch
+
+    return Path(pooch.os_cache("medgan_lib"))
+
+
+def data_root() -> Path:
+    """Folder of the prepared real data sets: ``MEDGAN_DATA``, else ``data/cache`` of the checkout or the user's cache."""
+    return Path(os.environ["MEDGAN_DATA"]).expanduser() if os.environ.get("MEDGAN_DATA") else _default_root()
+
+
+def cache_root() -> Path:
+    """Folder of cached simulations: ``MEDGAN_CACHE``, else ``embedded`` in the default data folder."""
+    if os.environ.get("MEDGAN_CACHE"):
+        return Path(os.environ["MEDGAN_CACHE"]).expanduser()
+    return _default_root() / "embedded"
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file opened for writing that gets its name only when it is complete; on any error nothing stays behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files only the owner can read
+        os.replace(temporary, path)
+    except BaseException:  # also Ctrl-C
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def cached(
+    name: str, parameters: dict[str, Any], sources: list[ModuleType], build: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """``build()``, or what it gave earlier for the same ``parameters`` and the same text of the ``sources``.
+
+    The tensors are kept in ``cache_root()/<name>-<hash>.npz``. A cache that can't be written (read-only, disk full)
+    costs a warning and nothing else; a damaged entry is made again.
+    """
+    sha = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    for module in sources:
+        sha.update(Path(module.__file__).read_bytes())
+    path = cache_root() / f"{name}-{sha.hexdigest()[:24]}.npz"
+    if path.is_file():
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return {key: torch.from_numpy(stored[key]) for key in stored.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error):
+            warnings.warn(f"{path} is damaged; it is made again", stacklevel=2)
+    tensors = build()
+    try:
+        with atomic(path) as file:
+            np.savez(file, **{key: tensor.numpy() for key, tensor in tensors.items()})
+    except OSError as error:
+        reason = error.strerror or str(error)
+        warnings.warn(
+            f"{path.parent} can't be written ({reason}): going on without the cache, so {name!r} is simulated anew "
+            "each time. Free some space, or set MEDGAN_CACHE to a folder you may write to.",
+            stacklevel=2,
+        )
+    return tensors

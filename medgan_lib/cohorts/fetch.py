@@ -1,0 +1,223 @@
+"""``python -m medgan_lib.cohorts.fetch [NAMES…] [--root DIR]``: real data from their origin into their prepared form.
+
+A download is verified against ``data/registry.yml``, converted, and written whole or not at all. Originals are kept in
+a temporary folder only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import io
+import re
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .cache import atomic, data_root
+from .real import read_npz
+from .registry import entry, registry
+
+
+def fetch(name: str, root: Path) -> tuple[Path, bool]:
+    """(path of the prepared data set, whether it was made now). Does nothing if a usable one is there.
+
+    ValueError: unknown name; a file that is there but damaged; a wrong checksum; an original that is not as described.
+    OSError: no network, no space, no right to write. Whatever happens, nothing half-written stays.
+    """
+    about, path = entry(name), root / name / f"{name}.npz"
+    if path.exists():
+        read_npz(path, about["arrays"], remedy="Delete it and run this again.")
+        return path, False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
+            originals = {file["name"]: _download(file, Path(folder)) for file in about["files"]}
+            arrays = CONVERTERS[name](originals, about)
+            with atomic(path) as file:
+                np.savez_compressed(file, **arrays)
+            try:
+                read_npz(path, about["arrays"], remedy="The originals are not as data/registry.yml describes them.")
+            except ValueError:
+                path.unlink()
+                raise
+    finally:
+        if not any(path.parent.iterdir()):
+            path.parent.rmdir()
+    return path, True
+
+
+def _download(file: dict[str, Any], folder: Path) -> Path:
+    """One original, from the first of its addresses that answers. ValueError if it is not what was published."""
+    import pooch
+    import requests
+
+    failures = []
+    for url in file["urls"]:
+        try:
+            path = pooch.retrieve(
+                url,
+                known_hash=f"sha256:{file['sha256']}" if file.get("sha256") else None,
+                fname=file["name"],
+                path=folder,
+                downloader=pooch.HTTPDownloader(progressbar=True, timeout=60),
+            )
+            return Path(path)
+        except requests.exceptions.RequestException as error:
+            failures.append(f"{url}: {_short(error)}")
+        except ValueError as error:  # how pooch tells a wrong hash
+            raise ValueError(
+                f"{url} is not the file that data/registry.yml describes (wrong SHA-256): the transfer was damaged or "
+                "the file was changed at its origin. Nothing was kept; try again."
+            ) from error
+    raise OSError(f"could not download {file['name']}: {'; '.join(failures)}. Check the network and try again.")
+
+
+def _short(error: Exception) -> str:
+    return str(error).split("\n")[0][:200]
+
+
+def convert_mnist(originals: dict[str, Path], about: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The four gzipped idx files to {train,test}_{images,labels}, uint8."""
+    arrays = {}
+    for ours, theirs in (("train", "train"), ("test", "t10k")):
+        for what, dims in (("images", 3), ("labels", 1)):
+            file = originals[f"{theirs}-{what}-idx{dims}-ubyte.gz"]
+            arrays[f"{ours}_{what}"] = _read_idx(file, dims, about["arrays"][f"{ours}_{what}"]["shape"])
+    return arrays
+
+
+def _read_idx(path: Path, dims: int, most: list[int]) -> np.ndarray:
+    """A gzipped idx file of unsigned bytes: 0, 0, 8, dims, the big-endian uint32 sizes, then the bytes."""
+    try:
+        with gzip.open(path) as file:
+            head = file.read(4 + 4 * dims)
+            shape = tuple(int(k) for k in np.frombuffer(head[4:], ">u4"))
+            if head[:4] != bytes([0, 0, 8, dims]) or len(shape) != dims or any(a > b for a, b in zip(shape, most)):
+                raise ValueError(f"{path.name} is not an idx file of bytes of at most {tuple(most)}")
+            count = int(np.prod(shape))
+            data = file.read(count + 1)
+    except (gzip.BadGzipFile, EOFError, OSError) as error:
+        raise ValueError(f"{path.name} is truncated or not gzip ({error})") from error
+    if len(data) != count:
+        raise ValueError(f"{path.name} does not hold the {count} bytes that it declares")
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def convert_lung_nodules(originals: dict[str, Path], about: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The repository's archive to {train,val,test}_{images,labels,candidate_ids} in the order of its label files.
+
+    Only labelled images are taken (the repository's rotated copies have no label), and of these only the ones of
+    50 x 50 pixels; candidate_ids is the number in the file name.
+    """
+    (archive,) = originals.values()
+    files = _read_members(archive)
+    verify_manifest(files, about["manifest_sha256"], archive.name)
+    arrays = {}
+    for split in ("train", "val", "test"):
+        images, labels, ids = [], [], []
+        for line in files[f"{split}datalabels.txt"].decode().splitlines():
+            name, label = line.split()
+            image = _grey(files[name], name)
+            if image.shape == (50, 50):
+                images.append(image)
+                labels.append(int(label))
+                ids.append(int(re.search(r"_(\d+)\.jpg$", name)[1]))
+        arrays[f"{split}_images"] = np.stack(images)
+        arrays[f"{split}_labels"] = np.array(labels, np.uint8)
+        arrays[f"{split}_candidate_ids"] = np.array(ids, np.int64)
+    return arrays
+
+
+def _read_members(archive: Path) -> dict[str, bytes]:
+    """Label files and the images they name, by their path below src/data; nothing is unpacked onto the disk."""
+    wanted = re.compile(r"[^/]+/src/data/((?:train|val|test)(?:/image_\d+\.jpg|datalabels\.txt))")
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                match = wanted.fullmatch(member.name)
+                if not match or not member.isreg():
+                    continue
+                if member.size > 500_000 or len(found) > 20_000:
+                    raise ValueError(f"{archive.name} has larger or more files than this data set")
+                found[match[1]] = tar.extractfile(member).read()
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(f"{archive.name} is truncated or not a tar.gz archive ({error})") from error
+    labels = [name for name in found if name.endswith(".txt")]
+    listed = {line.split()[0] for name in labels for line in found[name].decode().splitlines()}
+    missing = sorted(listed - set(found)) + sorted({f"{s}datalabels.txt" for s in ("train", "val", "test")} - set(found))
+    if missing:
+        raise ValueError(f"{archive.name} lacks {len(missing)} files, such as {missing[0]}")
+    return {name: found[name] for name in sorted(listed | set(labels))}
+
+
+def manifest(files: dict[str, bytes]) -> str:
+    """SHA-256 over the lines "<sha256 of a file>  <name>" in the order of the names, as sha256sum writes them."""
+    lines = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def verify_manifest(files: dict[str, bytes], expected: str, source: str) -> None:
+    """ValueError unless the files are byte for byte those that ``expected`` was computed from."""
+    if manifest(files) != expected:
+        raise ValueError(
+            f"the contents of {source} are not those that data/registry.yml describes (wrong SHA-256): the transfer "
+            "was damaged or the files were changed at their origin. Nothing was kept; try again."
+        )
+
+
+def _grey(data: bytes, name: str) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            if image.mode != "L" or max(image.size) > 64:
+                raise ValueError(f"{name} is {image.mode} {image.size}, not a small grey image")
+            return np.asarray(image)
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{name} can't be read as a JPEG ({error})") from error
+
+
+CONVERTERS: dict[str, Callable[[dict[str, Path], dict[str, Any]], dict[str, np.ndarray]]] = {
+    "mnist": convert_mnist,
+    "lung_nodules": convert_lung_nodules,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Fetches every named data set (default: all); returns 0, or 1 if any failed, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="make data", description="Fetch real data sets from their origin.")
+    parser.add_argument("names", nargs="*", help=f"which of: {', '.join(registry())} (default: all)")
+    parser.add_argument("--root", type=Path, help="folder to put them in (default: MEDGAN_DATA, else data/cache)")
+    arguments = parser.parse_args(argv)
+    root = arguments.root or data_root()
+    names = arguments.names or list(registry())
+    try:
+        for name in names:
+            entry(name)  # an unknown name stops before anything is downloaded
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    failed = False
+    for name in names:
+        try:
+            path, made = fetch(name, root)
+            print(f"{name}: {'ready' if made else 'already there'}, {path} ({path.stat().st_size / 1e6:.1f} MB)")
+        except (ValueError, OSError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            failed = True
+        except KeyboardInterrupt:
+            print(f"{name}: interrupted, nothing was kept", file=sys.stderr)
+            return 130
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Real data sets, read from their prepared form ``<root>/<name>/<name>.npz``.
+
+``data/registry.yml`` says which arrays a prepared file has; the copy on a machine may hold all items or only some. It
+is checked against the registry before anything large is read, so a damaged or hostile file costs neither memory nor
+a code execution.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import digits
+from .cache import data_root
+from .cohort import Cohort, draw
+from .registry import entry
+
+_HEADER = 16 * 1024  # bytes, more than the header of any npy file here
+
+
+def mnist(split: str, *, size: int | None = None, n: int | None = None, seed: int = 0) -> Cohort:
+    """MNIST: ``x`` (n, 1, 28, 28) in [-1, 1] (intensity 0-255) and ``label`` (n,) 0-9; ``size`` as for `digits.load`.
+
+    "test" is the official test set; every tenth training image is "val", the others are "train", so an image stays
+    in its split whether the copy is complete or not. Writers are not known: every image is its own subject.
+    LeCun, Bottou, Bengio, Haffner, Proc. IEEE 86 (1998).
+    """
+    arrays = prepared("mnist")
+    source = "test" if split == "test" else "train"
+    images, label = arrays[f"{source}_images"], arrays[f"{source}_labels"]
+    index = np.arange(len(images))
+    if source == "train":
+        index = index[(index % 10 == 9) == (split == "val")]
+    index = draw("mnist", index, n, seed)
+    return Cohort(
+        name="mnist",
+        tensors={
+            "x": digits.to_x(images[index], size, "mnist"),
+            "label": torch.from_numpy(label[index].astype(np.int64)),
+        },
+        subjects=torch.from_numpy(index + (entry("mnist")["arrays"]["train_images"]["shape"][0] if split == "test" else 0)),
+        units={"x": digits.UNITS},
+        window={"x": digits.WINDOW},
+        origin="real",
+        split=split,
+        classes={"label": digits.CLASSES},
+        note="MNIST, handwritten digits, 28 x 28 pixels",
+    )
+
+
+def lung_nodules(
+    split: str, *, size: int | None = None, n: int | None = None, seed: int = 0, nodules_only: bool = False
+) -> Cohort:
+    """Axial lung CT crops at LUNA16 candidates: ``x`` (n, 1, size, size), HU clipped to -1000..400.
+
+    ``label`` 1 is a nodule, 0 another candidate; ``nodules_only`` leaves the others out. The crops have 50 x 50 pixels
+    in 8 bit, at the scans' own spacing (not recorded, roughly 0.5-0.9 mm); a smaller ``size`` (default 32) is
+    resampled with antialiasing, so the field of view stays. Subjects are candidates, **not patients**: crops of one
+    patient may be in two splits. Setio et al., Med Image Anal 42 (2017); Armato et al., Med Phys 38 (2011).
+    """
+    native, size = 50, size or 32
+    if not 8 <= size <= native:
+        raise ValueError(f"'lung_nodules' crops are {native} x {native}: size must be from 8 to {native}, it is {size}")
+    arrays = prepared("lung_nodules")
+    images, label, ids = (arrays[f"{split}_{what}"] for what in ("images", "labels", "candidate_ids"))
+    index = draw("lung_nodules", np.flatnonzero(label == 1) if nodules_only else np.arange(len(label)), n, seed)
+    x = torch.from_numpy(images[index])[:, None].float() / 127.5 - 1
+    if size != native:
+        x = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True).clamp(-1, 1)
+    return Cohort(
+        name="lung_nodules",
+        tensors={"x": x, "label": torch.from_numpy(label[index].astype(np.int64))},
+        subjects=torch.from_numpy(ids[index]),
+        units={"x": "HU"},
+        window={"x": (-1000.0, 400.0)},
+        origin="real",
+        split=split,
+        classes={"label": ("other candidate", "nodule")},
+        note="real lung CT crops (LUNA16 candidates), window -1000..400 HU, split by candidate, not by patient",
+    )
+
+
+def prepared(name: str) -> dict[str, np.ndarray]:
+    """The arrays of a prepared data set. FileNotFoundError where it is missing, ValueError where it can't be used."""
+    about, path = entry(name), data_root() / name / f"{name}.npz"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"the real data set {name!r} is not at {path}. Get it by `make data NAMES={name}` "
+            f"(download of {about['download_mb']} MB), or set MEDGAN_DATA to the folder that holds it; without it, "
+            f"use the embedded cohort {about['embedded']!r}."
+        )
+    return read_npz(path, about["arrays"], remedy=f"Delete it and run `make data NAMES={name}`.")
+
+
+def read_npz(path: Path, expected: dict[str, dict[str, Any]], remedy: str) -> dict[str, np.ndarray]:
+    """The ``expected`` arrays of an npz file, each {dtype, shape, max?}; a shape's first number is the most items.
+
+    Sizes, types and shapes that the file declares are compared with what is expected before any array is read, and no
+    more is read than was declared: no pickles, no zip bombs. Arrays called ``part_*`` must have equally many items.
+    ValueError: "<file> is not usable: <reason>. <remedy>"
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            arrays = {key: _read_array(archive, key, **spec) for key, spec in expected.items()}
+        lengths: dict[str, set[int]] = {}
+        for key, array in arrays.items():
+            lengths.setdefault(key.split("_")[0], set()).add(len(array))
+        for part, found in lengths.items():
+            if len(found) > 1:
+                raise ValueError(f"its arrays {part}_* have different numbers of items: {sorted(found)}")
+        return arrays
+    except zipfile.BadZipFile as error:
+        reason = f"truncated, damaged or not an npz file ({error})"
+    except (EOFError, zlib.error, NotImplementedError, RuntimeError, OSError) as error:
+        reason = f"it can't be read ({error})"
+    except ValueError as error:
+        reason = str(error)
+    raise ValueError(f"{path} is not usable: {reason}. {remedy}")
+
+
+def _read_array(
+    archive: zipfile.ZipFile, key: str, dtype: str, shape: list[int], max: int | None = None
+) -> np.ndarray:
+    member = f"{key}.npy"
+    if member not in archive.namelist():
+        raise ValueError(f"array {key!r} is missing")
+    wanted, info = np.dtype(dtype), archive.getinfo(member)
+    limit = math.prod(shape) * wanted.itemsize + _HEADER
+    if info.file_size > limit:
+        raise ValueError(f"array {key!r} declares {info.file_size} bytes, at most {limit} are expected")
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"array {key!r} is of npy version {version}")
+        read_header = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        found, fortran, kind = read_header(file)
+        if kind.hasobject:
+            raise ValueError(f"array {key!r} holds Python objects (pickle), which are never loaded")
+        if kind != wanted:
+            raise ValueError(f"array {key!r} has type {kind}, expected {wanted}")
+        if len(found) != len(shape) or list(found[1:]) != list(shape[1:]) or not 1 <= found[0] <= shape[0]:
+            raise ValueError(f"array {key!r} has shape {found}, expected {tuple(shape)} with at most that many items")
+        size = math.prod(found) * kind.itemsize
+        data = file.read(size + 1)  # reading to the end also verifies the checksum
+    if len(data) != size:
+        raise ValueError(f"array {key!r} has another number of bytes than its shape {found} needs")
+    array = np.frombuffer(data, kind).reshape(found, order="F" if fortran else "C")
+    if max is not None and not 0 <= array.min() <= array.max() <= max:
+        raise ValueError(f"array {key!r} has values outside 0..{max}")
+    return np.array(array)  # writable, and in C order

@@ -1,0 +1,65 @@
+"""What `medgan_lib.training.fit` asks of a method, and what several methods share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+
+class Method(nn.Module):
+    """Networks, their optimizers, and one ``step`` that updates every player once.
+
+    Public attributes that are plain numbers, strings, booleans or tuples of them are the hyper-parameters.
+    """
+
+    draws: int = 1
+    """How many minibatches of real samples one step consumes: ``fit`` hands over draws * batch_size samples."""
+
+    def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One update of every player.
+
+        ``batch`` holds tensors on the networks' device with equal first dimension; ``batch["x"]`` are the real
+        samples. Returns detached scalars on that device: nothing here waits for the device.
+        """
+        raise NotImplementedError
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Every optimizer by name, for checkpoints."""
+        raise NotImplementedError
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The players by name, whose forward passes may run in lower precision or another memory format."""
+        return dict(self.named_children())
+
+
+def adam(module: nn.Module, lr: float, betas: tuple[float, float]) -> Adam:
+    """Adam as one kernel for all parameters: the update of a small network is bound by overhead otherwise."""
+    return Adam(module.parameters(), lr=lr, betas=betas, fused=True)
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Inside, gradients flow through the module but none is computed for its parameters."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    try:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Inside, the module is in evaluation mode and no graph is recorded; afterwards its mode is what it was."""
+    training = module.training
+    try:
+        with torch.no_grad():
+            yield module.eval()
+    finally:
+        module.train(training)

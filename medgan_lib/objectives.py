@@ -1,0 +1,107 @@
+"""Table 1 of the review on logits, and the two ways to keep a critic 1-Lipschitz (review Sec. 2.1, Eqs. 1-4).
+
+Every loss is to be minimised. With D = sigmoid(l) the logarithms are written on the logit l: ``log D = logsigmoid(l)``
+and ``log(1 - D) = logsigmoid(-l)``, which is exact for any logit in value and gradient. (``softplus`` is the same
+function, but PyTorch's becomes a straight line above 20.) Half-precision inputs are widened to float32 first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One row of Table 1.
+
+    ``discriminator(real_logits, fake_logits)`` and ``generator(fake_logits)`` take what D returns, of any shape, and
+    return a scalar in float32 (float64 for float64 inputs). For ``gan`` and ``gan-ma`` that is the logit l of
+    D = sigmoid(l), for ``lsgan`` the raw output, for ``wgan`` and ``wgan-gp`` the value of the critic. The penalty of
+    ``wgan-gp`` is `gradient_penalty`.
+    """
+
+    name: str
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+
+
+def _wide(values: Tensor) -> Tensor:
+    """Half precision has 8 or 11 bits: too few for a mean, or for the distance to a target."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+
+
+def _classify(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """-E[log D(x)] - E[log(1 - D(G(z)))]  (Eq. 1, the discriminator's side)."""
+    return -logsigmoid(_wide(real_logits)).mean() - logsigmoid(-_wide(fake_logits)).mean()
+
+
+def _saturating(fake_logits: Tensor) -> Tensor:
+    """E[log(1 - D(G(z)))]  (Eq. 1, the generator's side)."""
+    return logsigmoid(-_wide(fake_logits)).mean()
+
+
+def _non_saturating(fake_logits: Tensor) -> Tensor:
+    """-E[log D(G(z))]  (Eq. 2)."""
+    return -logsigmoid(_wide(fake_logits)).mean()
+
+
+def _least_squares(real: Tensor, fake: Tensor) -> Tensor:
+    """E[(D(x) - 1)^2] + E[D(G(z))^2]  (Mao et al. 2017)."""
+    return (_wide(real) - 1).square().mean() + _wide(fake).square().mean()
+
+
+def _least_squares_generator(fake: Tensor) -> Tensor:
+    """E[(D(G(z)) - 1)^2]."""
+    return (_wide(fake) - 1).square().mean()
+
+
+def _critic(real: Tensor, fake: Tensor) -> Tensor:
+    """-E[D(x)] + E[D(G(z))]  (Eq. 3, negated: the critic minimises it)."""
+    return _wide(fake).mean() - _wide(real).mean()
+
+
+def _critic_generator(fake: Tensor) -> Tensor:
+    """-E[D(G(z))]."""
+    return -_wide(fake).mean()
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "gan": Objective("gan", _classify, _saturating),
+    "gan-ma": Objective("gan-ma", _classify, _non_saturating),
+    "lsgan": Objective("lsgan", _least_squares, _least_squares_generator),
+    "wgan": Objective("wgan", _critic, _critic_generator),
+    "wgan-gp": Objective("wgan-gp", _critic, _critic_generator),
+}
+
+
+def gradient_penalty(
+    critic: Callable[..., Tensor], real: Tensor, fake: Tensor, *condition: Tensor, one_sided: bool = False
+) -> Tensor:
+    """E[(||grad D(x_hat)||_2 - 1)^2] on random points x_hat between real and fake samples (Eq. 4, without lambda).
+
+    ``real`` and ``fake`` have shape (n, ...) with any number of dimensions and channels; ``critic(x, *condition)``
+    returns one value a sample, or a map of them (summed a sample). Each sample has its own epsilon and its own norm.
+    ``one_sided`` penalises only norms above 1, which is what "the norm should not exceed 1" asks for.
+    Raises ValueError where the shapes of ``real`` and ``fake`` differ.
+    """
+    if real.shape != fake.shape:
+        raise ValueError(f"real {tuple(real.shape)} and fake {tuple(fake.shape)} must have the same shape")
+    epsilon = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
+    x_hat = torch.lerp(fake.detach(), real.detach(), epsilon).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(critic(x_hat, *condition).sum(), x_hat, create_graph=True)
+    excess = _wide(gradient).reshape(len(real), -1).norm(dim=1) - 1
+    if one_sided:
+        excess = excess.clamp_min(0)
+    return excess.square().mean()
+
+
+@torch.no_grad()
+def clip_weights_(module: nn.Module, c: float) -> None:
+    """Clips every parameter to [-c, c] in place: weight clipping at the end of a critic update (review Sec. 2.1)."""
+    torch._foreach_clamp_min_(list(module.parameters()), -c)
+    torch._foreach_clamp_max_(list(module.parameters()), c)

@@ -1,0 +1,1 @@
+"""How an image comes about: magnetic resonance signal and k-space, CT attenuation, projection and dose."""

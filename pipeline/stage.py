@@ -1,0 +1,203 @@
+"""From executed notebooks and prose to HTML: `stage` lays out the book's sources, `build` lets Sphinx make the pages.
+
+A page is its source notebook's prose around the executed copy's code and outputs. So a change of prose needs no
+execution, and a chapter without a run still has its page, which says that nothing was run.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+from nbformat import NotebookNode
+
+import pipeline
+from pipeline import UserError, pages, read_json
+from pipeline.fingerprint import run_fingerprint, tags
+
+# Outputs that only mean something while a kernel runs.
+LIVE = ("application/vnd.jupyter.widget-view+json",)
+
+
+def stage(
+    profile: str,
+    seed: int = 0,
+    *,
+    runs_dir: Path | None = None,
+    stage_dir: Path | None = None,
+    root: Path | None = None,
+) -> Path:
+    """Write the book's sources into ``stage_dir``, replacing what is there; returns ``stage_dir``.
+
+    Executed chapters are taken from ``runs_dir`` (``<profile>/<chapter>/seed<k>/``), where there are any.
+    Raises UserError where a chapter of the table of contents has no notebook, or a picture has no alt text.
+    """
+    root = root or pipeline.ROOT
+    runs_dir, stage_dir = runs_dir or root / "_build" / "runs", stage_dir or root / "_build" / "stage"
+    runs = {name: runs_dir / profile / name / f"seed{seed}" for name in toc_chapters(root)}
+    if missing := [name for name in runs if not (root / "notebooks" / f"{name}.ipynb").exists()]:
+        raise UserError(f"_toc.yml names {', '.join(missing)}, but notebooks/ has no such notebook")
+    shutil.rmtree(stage_dir, ignore_errors=True)
+    (stage_dir / "notebooks").mkdir(parents=True)
+    shutil.copytree(root / "book" / "_static", stage_dir / "_static")
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(root / name, stage_dir / name)
+    shutil.copytree(
+        root / "book", stage_dir / "book", ignore=shutil.ignore_patterns("_static", "profiles", "reference", "*.yml")
+    )
+    context = pages.Context(profile, seed, runs, root)
+    for path in (stage_dir / "book").glob("*.md"):
+        path.write_text(pages.fill(path.read_text(encoding="utf-8"), context), encoding="utf-8")
+    for name, folder in runs.items():
+        source = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
+        page = chapter_page(source, folder, name, context)
+        nbformat.write(page, stage_dir / "notebooks" / f"{name}.ipynb")
+    return stage_dir
+
+
+def toc_chapters(root: Path) -> list[str]:
+    """Names of the notebooks in the table of contents, in its order."""
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    return [Path(file).name for file in files if file.startswith("notebooks/")]
+
+
+def chapter_page(source: NotebookNode, folder: Path, name: str, context: pages.Context) -> NotebookNode:
+    """The notebook to render for one chapter: merged with its run, or as it is with a notice that it was not run."""
+    profile = context.profile
+    executed, results = folder / "notebook.ipynb", read_json(folder / "results.json")
+    if executed.exists() and results:
+        page = merge(source, nbformat.read(executed, as_version=4))
+        notice = "" if is_current(results, name, profile) else (
+            ":::{warning}\nThe outputs on this page come from an earlier version of this chapter's code, parameters or "
+            f"data. `make book PROFILE={profile} CHAPTERS={name}` makes them anew.\n:::"
+        )
+    else:
+        page = merge(source, NotebookNode(cells=[]))
+        notice = not_run(folder, name, profile)
+    for i, cell in enumerate(page.cells):
+        if cell.cell_type == "markdown":
+            cell.source = pages.fill(cell.source, context)
+        else:
+            tidy(cell, f"{name}, code cell {i}")
+    if notice:
+        page.cells.insert(1, nbformat.v4.new_markdown_cell(notice, id="notice"))
+    page.metadata.pop("widgets", None)
+    page.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return page
+
+
+def merge(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
+    """``source`` with the outputs of ``executed``, cell by cell through their ids.
+
+    The cell of injected parameters becomes a folded note: the page shows the source's own parameters, and what this
+    run used instead.
+    """
+    page = nbformat.from_dict(source)
+    outputs = {cell.id: cell for cell in executed.cells if cell.cell_type == "code"}
+    injected = [cell.source for cell in executed.cells if "injected-parameters" in tags(cell)]
+    cells = []
+    for cell in page.cells:
+        if cell.cell_type == "code":
+            run = outputs.get(cell.id)
+            same = run is not None and run.source == cell.source
+            cell.outputs = run.outputs if same else []
+            cell.execution_count = None
+        cells.append(cell)
+        if "parameters" in tags(cell) and injected:
+            cells.append(nbformat.v4.new_markdown_cell(_parameters_note(injected[-1]), id="parameters-of-this-run"))
+    page.cells = cells
+    return page
+
+
+def _parameters_note(code: str) -> str:
+    lines = [line for line in code.splitlines() if line.strip() and not line.startswith(("#", "checkpoints ="))]
+    listing = "\n".join(lines)
+    return (
+        ":::{admonition} The run on this page used these values instead\n:class: dropdown note\n"
+        f"```python\n{listing}\n```\n:::"
+    )
+
+
+def is_current(results: dict[str, Any], name: str, profile: str) -> bool:
+    try:
+        return results.get("fingerprint") == run_fingerprint(name, profile)
+    except (OSError, ValueError):  # the profile or the notebook is gone: what is shown can't be up to date
+        return False
+
+
+def not_run(folder: Path, name: str, profile: str) -> str:
+    """The notice on the page of a chapter without a finished run."""
+    if (folder / "failed.ipynb").exists():
+        # Only what a reader can use: the path inside the checkout.
+        where = "/".join(folder.parts[-4:])
+        return (
+            f":::{{error}}\nThis chapter failed at profile `{profile}`, so this page has no results. The log is "
+            f"`{where}/log.txt`, the notebook with the error `{where}/failed.ipynb`.\n:::"
+        )
+    return (
+        f":::{{warning}}\nThis chapter was not executed at profile `{profile}`, so this page has no results. "
+        f"`make book PROFILE={profile} CHAPTERS={name}` runs it.\n:::"
+    )
+
+
+def tidy(cell: NotebookNode, where: str) -> None:
+    """Drop progress bars, stderr and live widgets from a code cell's outputs; see that every picture has alt text."""
+    if "setup" in tags(cell):
+        cell.metadata["tags"] = sorted({*tags(cell), "hide-cell"})
+    kept = []
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            text = "\n".join(line for line in re.sub(r"[^\n]*\r", "", output.text).split("\n") if "it/s]" not in line)
+            if output.name == "stderr" or not text.strip():
+                continue
+            output.text = text
+        data = output.get("data", {})
+        if any(kind in data for kind in LIVE):
+            continue
+        for kind in [kind for kind in data if kind.startswith("application/vnd.")]:
+            del data[kind]
+        has_alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt")
+        if not has_alt and "text/html" not in data and any(kind.startswith("image/") for kind in data):
+            raise UserError(f"{where}: a picture without alt text; show it with figures.picture(fig, alt=…)")
+        kept.append(output)
+    cell.outputs = kept
+
+
+def build(stage_dir: Path | None = None, html_dir: Path | None = None) -> Path:
+    """Make HTML from the staged sources; any warning fails the build. Returns the path of the start page.
+
+    The pages replace those of an earlier build only when all of them are made.
+    Raises UserError with the warnings, and the log's place, where the build fails.
+    """
+    stage_dir = stage_dir or pipeline.ROOT / "_build" / "stage"
+    html_dir = html_dir or pipeline.ROOT / "_build" / "html"
+    work, log = stage_dir.parent / "sphinx", stage_dir.parent / "sphinx.log"
+    shutil.rmtree(work, ignore_errors=True)
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(stage_dir)]
+    options = ["--path-output", str(work), "-W", "-n", "--keep-going"]
+    with log.open("w", encoding="utf-8") as file:
+        status = subprocess.run([*command, *options], stdout=file, stderr=subprocess.STDOUT).returncode
+    new = work / "_build" / "html"
+    if status or not (new / "index.html").exists():
+        raise UserError(f"the book was not built; the whole log is {log}\n{_warnings(log)}")
+    old = html_dir.with_name(html_dir.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if html_dir.exists():
+        os.replace(html_dir, old)
+    os.replace(new, html_dir)
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(work, ignore_errors=True)
+    return html_dir / "index.html"
+
+
+def _warnings(log: Path) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(encoding="utf-8", errors="replace"))
+    lines = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Error|CRITICAL", line)]
+    return unescape("\n".join(lines[:20] or text.splitlines()[-20:]))

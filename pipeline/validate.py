@@ -1,0 +1,87 @@
+"""What must hold before anything is executed: well-formed claims and notebooks that fit them."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+import pipeline
+from pipeline.fingerprint import default_parameters, plain_python, tags
+from pipeline.setup_cell import setup_cell
+
+# The pipeline sets these in every notebook, so every notebook must have them.
+ALWAYS_PARAMETERS = ("profile", "seed", "checkpoints")
+
+
+def recorded_claims(notebook: Any) -> list[str]:
+    """Claim ids in calls ``….record("id", …)``, in order."""
+    return [
+        node.args[0].value
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for node in ast.walk(ast.parse(plain_python(cell.source)))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "record"
+        and node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
+    ]
+
+
+def notebook_problems(path: Path, setup: str, claims: dict[str, Any]) -> list[str]:
+    """One line a problem of the notebook at ``path``; ``setup`` is what its setup cell must be."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        parameters = default_parameters(notebook)
+        recorded = recorded_claims(notebook)
+    except (nbformat.ValidationError, nbformat.reader.NotJSONError) as error:
+        return [f"{path.name}: not a valid notebook: {str(error).splitlines()[0]}"]
+    except (SyntaxError, ValueError) as error:
+        return [f"{path.name}: a cell is not plain Python, or a parameter is no literal: {error}"]
+    problems = []
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if sum("parameters" in tags(cell) for cell in code) != 1:
+        problems.append("needs exactly one cell tagged 'parameters'")
+    elif missing := [name for name in ALWAYS_PARAMETERS if name not in parameters]:
+        problems.append(f"its parameters cell lacks {', '.join(missing)}")
+    if not code or "setup" not in tags(code[0]) or code[0].source.strip() != setup.strip():
+        problems.append("its first code cell must be the setup cell: run `.venv/bin/python -m pipeline setup`")
+    if any(cell.outputs or cell.execution_count for cell in code):
+        problems.append("holds outputs: run `.venv/bin/nbstripout notebooks/*.ipynb`")
+    own = [name for name, claim in claims.items() if claim.chapter == path.stem and claim.testable is True]
+    if silent := sorted(set(own) - set(recorded)):
+        problems.append(f"claims without a value (no .record(\"id\", …) call): {', '.join(silent)}")
+    if stray := sorted(set(recorded) - set(own)):
+        problems.append(f"values without a claim in book/claims.yml: {', '.join(stray)}")
+    if twice := sorted({name for name in recorded if recorded.count(name) > 1}):
+        problems.append(f"claims recorded twice: {', '.join(twice)}")
+    return [f"{path.name}: {problem}" for problem in problems]
+
+
+def problems(root: Path | None = None) -> list[str]:
+    """Everything wrong with the claims, the profiles and the notebooks of the checkout, one line each."""
+    from medgan_lib.ledger import load_claims
+
+    root = root or pipeline.ROOT
+    try:
+        claims = load_claims(root / "book" / "claims.yml")
+        setup = setup_cell(root)
+        profiles = {name: pipeline.profile_parameters(name) for name in pipeline.profiles()}
+    except (ValueError, OSError) as error:
+        return [str(error)]
+    found = []
+    chapters = pipeline.chapters()
+    if homeless := sorted({claim.chapter for claim in claims.values()} - set(chapters)):
+        found.append(f"book/claims.yml: claims of chapters that do not exist: {', '.join(homeless)}; "
+                     f"there are: {', '.join(chapters)}")
+    for chapter in chapters:
+        path = root / "notebooks" / f"{chapter}.ipynb"
+        wrong = notebook_problems(path, setup, claims)
+        found += wrong
+        if wrong:
+            continue
+        known = default_parameters(nbformat.read(path, as_version=4))
+        for profile, values in profiles.items():
+            if unknown := sorted(set(values.get(chapter, {})) - set(known)):
+                found.append(f"book/profiles/{profile}.yml: {chapter} has no parameter {', '.join(unknown)}; "
+                             f"it has: {', '.join(known)}")
+    return found
