@@ -49,7 +49,7 @@ $(STAMP): requirements.txt
 	@rm -f $@
 	@echo 'Making $(VENV): installing the packages of requirements.txt, once, some minutes …'
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check -r requirements.txt
 	@$(VENV)/bin/python -c 'import pathlib, sysconfig; \
 	    pathlib.Path(sysconfig.get_path("purelib"), "medgan_lib_checkout.pth").write_text(str(pathlib.Path.cwd()) + "\n")'
 	@touch $@

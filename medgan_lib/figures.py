@@ -287,7 +287,7 @@ def player(
     Raises ValueError where the numbers of frames, labels and alts differ or there is no frame.
     """
     frames, labels = list(frames), [str(label) for label in labels]
-    alts = [alt] * len(frames) if isinstance(alt, str) else list(alt)
+    alts = list(alt) if isinstance(alt, (list, tuple)) else [alt] * max(1, len(frames))
     for text in alts:
         _need(text)
     if not frames:

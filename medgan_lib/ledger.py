@@ -296,10 +296,10 @@ def verdict(claim: Claim, values: Iterable[Any], controls: Iterable[Any] | None 
     if n < MINIMUM_SEEDS:
         return Verdict(NO_VERDICT, math.exp(mean) if ratio else mean, n=n)
 
-    from scipy.stats import t
+    from scipy.special import stdtrit  # the quantile of Student's t
 
     spread = math.sqrt(math.fsum((effect - mean) ** 2 for effect in scale) / (n - 1))
-    half = float(t.ppf(0.975, n - 1)) * spread / math.sqrt(n)
+    half = float(stdtrit(n - 1, 0.975)) * spread / math.sqrt(n)
     bound = math.log(claim.smallest_effect) if ratio else claim.smallest_effect
     tolerance = 1e-9 * max(abs(bound), *map(abs, scale))
     name = _judge(claim.kind, mean - half, mean + half, bound, tolerance)
@@ -337,10 +337,16 @@ def format_number(value: float, unit: str = "", *, signed: bool = False) -> str:
     elif 1e-3 <= size < 1e6:
         text = f"{size:.{max(0, 2 - math.floor(math.log10(float(f'{size:.2e}'))))}f}"
     else:
-        mantissa, exponent = f"{size:.2e}".split("e")
-        text = f"{mantissa}×10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+        text = _typeset(f"{size:.2e}")
     sign = "−" if value < 0 else "+" if signed and value > 0 else ""
     return f"{sign}{text} {unit}".strip()
+
+
+def _typeset(number: str) -> str:
+    """A formatted number with a true minus and a power of ten: "1.23e-05" becomes "1.23×10⁻⁵"."""
+    mantissa, _, exponent = number.partition("e")
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")) if exponent else ""
+    return mantissa.replace("-", "−") + (f"×10{raised}" if raised else "")
 
 
 def criterion(claim: Claim) -> str:
@@ -348,8 +354,8 @@ def criterion(claim: Claim) -> str:
     if claim.testable is not True:
         return NOT_TESTABLE
     factor = claim.effect == "ratio"
-    bound = 1 / claim.smallest_effect if factor and claim.kind == "less" else claim.smallest_effect
-    number = f"{bound:g}".replace("-", "−")
+    inverse = factor and claim.kind == "less"
+    number = _typeset(f"{1 / claim.smallest_effect:.3g}" if inverse else f"{claim.smallest_effect:g}")
     if factor:
         return f"at {'least' if claim.kind == 'greater' else 'most'} {number} times {claim.control}"
     amount = f"{number} {claim.unit}".strip()

@@ -1,6 +1,7 @@
 """``python -m pipeline <verb>``: what the Makefile calls. ``--help`` of each verb says what it takes."""
 
 import argparse
+import errno
 import os
 import shutil
 import signal
@@ -118,6 +119,10 @@ if __name__ == "__main__":
         sys.exit(main())
     except UserError as error:
         sys.exit(f"{error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        sys.exit(f"{error.strerror}: {error.filename or ROOT}. What was finished is kept; the same command goes on.")
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
         sys.exit(130)

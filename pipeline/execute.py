@@ -5,6 +5,7 @@ while it runs ``progress.json`` (cell) and ``training.json`` (step, written by `
 kept as ``failed.ipynb``. An interrupted one leaves its training checkpoints, and the next execution goes on from them.
 """
 
+import asyncio
 import json
 import os
 import platform
@@ -107,7 +108,17 @@ def _run_cells(notebook: Any, folder: Path, progress: "Progress") -> tuple[str |
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
+    interrupted = []
+
+    def interrupt() -> None:
+        interrupted.append(asyncio.ensure_future(client.km.interrupt_kernel()))
+
     def started(cell: Any, cell_index: int) -> None:
+        # In place of nbclient's own handlers, which end the kernel: ours lets training.fit save its state first.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, interrupt)
+        if interrupted:
+            raise KeyboardInterrupt
         if cell.cell_type == "code" and cell is not probe:
             progress.cell()
 
@@ -130,8 +141,10 @@ def _run_cells(notebook: Any, folder: Path, progress: "Progress") -> tuple[str |
     )
     try:
         client.execute(env=env)
+    except KeyboardInterrupt:
+        return "KeyboardInterrupt", {}
     except CellExecutionError as error:
-        if error.ename == "KeyboardInterrupt":
+        if interrupted:
             return "KeyboardInterrupt", {}
         return re.sub(r"\x1b\[[0-9;]*m", "", error.traceback).strip(), {}
     except DeadKernelError:
@@ -201,7 +214,7 @@ def _stop_with_parent() -> None:
                 os.kill(int(parent), 0)
             except ProcessLookupError:
                 os.kill(os.getpid(), signal.SIGINT)
-                return
+                time.sleep(9)
 
     threading.Thread(target=watch, daemon=True).start()
 

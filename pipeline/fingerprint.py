@@ -117,16 +117,25 @@ def default_parameters(notebook: Any) -> dict[str, Any]:
     }
 
 
-def real_data(parameters: dict[str, Any], root: Path) -> dict[str, Any]:
-    """Checksum in the registry and size on disk of every real data set that a parameter names."""
+def cohort_modules(words: set[str], root: Path) -> set[str]:
+    """The modules of the cohorts among ``words``: ``cohorts.load`` imports them by name, which no import shows."""
+    table = root / "medgan_lib" / "cohorts" / "__init__.py"
+    modules = {}
+    for statement in ast.parse(table.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Assign) and getattr(statement.targets[0], "id", "") in ("EMBEDDED", "REAL"):
+            modules |= {name: module for name, (module, _) in ast.literal_eval(statement.value).items()}
+    return {f"medgan_lib.cohorts.{modules[word]}" for word in words & modules.keys()}
+
+
+def real_data(words: set[str], root: Path) -> dict[str, Any]:
+    """Checksum in the registry and size on disk of every real data set among ``words``."""
     registry = root / "data" / "registry.yml"
     known = (yaml.safe_load(registry.read_text(encoding="utf-8")) or {}) if registry.exists() else {}
     folder = Path(os.environ.get("MEDGAN_DATA", root / "data" / "cache"))
-    names = sorted(value for value in parameters.values() if isinstance(value, str) and value in known)
     return {
         name: {"registry": digest(known[name]), "bytes": {
             file.name: file.stat().st_size for file in sorted((folder / name).glob("*.npz"))}}
-        for name in names
+        for name in sorted(words & known.keys())
     }
 
 
@@ -142,11 +151,14 @@ def components(chapter: str, profile: str, root: Path | None = None) -> dict[str
     imports = set().union(*map(imported_names, cells))
     parameters = {**default_parameters(notebook), **profile_parameters(profile).get(chapter, {}), "profile": profile}
     parameters = {name: value for name, value in parameters.items() if name not in PER_RUN}
+    # A cohort is named by a parameter or in a cell: load(dataset), load("ring").
+    nodes = (node for source in cells for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    words = {value for value in (*parameters.values(), *(node.value for node in nodes)) if isinstance(value, str)}
     return {
         "code": [code_hash(source) for source in cells],
-        "modules": module_hashes(imports, root),
+        "modules": module_hashes(imports | cohort_modules(words, root), root),
         "parameters": parameters,
-        "data": real_data(parameters, root),
+        "data": real_data(words, root),
     }
 
 

@@ -21,6 +21,24 @@ import pipeline
 from pipeline import UserError, pages, read_json
 from pipeline.fingerprint import run_fingerprint, tags
 
+# Sphinx's settings are Jupyter Book's for _config.yml, less the extension for remote kernels: the book asks no network.
+CONF = """\
+from pathlib import Path
+from jupyter_book.config import get_final_config
+
+here = Path(__file__).parent
+settings, _ = get_final_config(user_yaml=here / "_config.yml", sourcedir=here, cli_config={
+    "external_toc_path": "_toc.yml", "latex_individualpages": False})
+settings["extensions"].remove("sphinx_thebe")
+globals().update(settings)
+"""
+START = """\
+<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>To the book</title>
+<meta http-equiv="refresh" content="0; url={page}.html"></head>
+<body><p><a href="{page}.html">To the book</a></p></body></html>
+"""
+
 # Outputs that only mean something while a kernel runs.
 LIVE = ("application/vnd.jupyter.widget-view+json",)
 
@@ -48,6 +66,7 @@ def stage(
     shutil.copytree(root / "book" / "_static", stage_dir / "_static")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(root / name, stage_dir / name)
+    (stage_dir / "conf.py").write_text(CONF, encoding="utf-8")
     shutil.copytree(
         root / "book", stage_dir / "book", ignore=shutil.ignore_patterns("_static", "profiles", "reference", "*.yml")
     )
@@ -180,13 +199,16 @@ def build(stage_dir: Path | None = None, html_dir: Path | None = None) -> Path:
     html_dir = html_dir or pipeline.ROOT / "_build" / "html"
     work, log = stage_dir.parent / "sphinx", stage_dir.parent / "sphinx.log"
     shutil.rmtree(work, ignore_errors=True)
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(stage_dir)]
-    options = ["--path-output", str(work), "-W", "-n", "--keep-going"]
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "-n", "--keep-going", "-d", str(work / "doctrees")]
+    new = work / "html"
     with log.open("w", encoding="utf-8") as file:
-        status = subprocess.run([*command, *options], stdout=file, stderr=subprocess.STDOUT).returncode
-    new = work / "_build" / "html"
-    if status or not (new / "index.html").exists():
+        status = subprocess.run([*command, str(stage_dir), str(new)], stdout=file, stderr=subprocess.STDOUT).returncode
+    if status:
         raise UserError(f"the book was not built; the whole log is {log}\n{_warnings(log)}")
+    root = yaml.safe_load((stage_dir / "_toc.yml").read_text(encoding="utf-8"))["root"]
+    (new / "index.html").write_text(START.format(page=root), encoding="utf-8")
+    # MathJax's speech rules, 20 MB, which only its own menu can ask for.
+    shutil.rmtree(new / "_static" / "mathjax" / "sre", ignore_errors=True)
     old = html_dir.with_name(html_dir.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if html_dir.exists():

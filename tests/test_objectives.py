@@ -383,6 +383,21 @@ def test_mutant_is_rejected(mutant: Mutant):
     assert rejected_by, f"no {mutant.part} check notices that {mutant.deviation}"
 
 
+@pytest.mark.parametrize(
+    ("name", "logit", "gradient"),
+    [
+        ("log-sigmoid-plus-constant", -20.0, -0.17),
+        ("log-sigmoid-plus-constant", -30.0, -9.4e-6),
+        ("sigmoid-then-cross-entropy", -90.0, 0.0),
+    ],
+)
+def test_mutant_is_as_wrong_as_what_it_re_creates(name, logit, gradient):
+    """The gradients that were measured in the public code; the exact one is -1 at all three."""
+    l = torch.tensor([logit], requires_grad=True)
+    MUTANTS[name].code.generator(l).backward()
+    assert l.grad.item() == pytest.approx(gradient, rel=0.02)
+
+
 # --- what is not a matter of conformance ------------------------------------------------------------------------
 
 

@@ -41,15 +41,13 @@ book.show()"""
 def notebook(*cells: str) -> Any:
     made = new_notebook(cells=[
         new_markdown_cell("# Title"),
-        new_code_cell(TEMPLATE_SETUP, metadata={"tags": ["setup"]}),
+        new_code_cell("", metadata={"tags": ["setup"]}),
         new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
         *map(new_code_cell, cells),
     ])
     made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return made
 
-
-TEMPLATE_SETUP = "to be replaced"
 
 
 @pytest.fixture
@@ -59,9 +57,14 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "_config.yml").write_text(f"repository:\n  url: {URL}\n")
     files = {
-        "__init__.py": "", "direct.py": "def f():\n    from .deep import g\n    return g()\n",
+        "__init__.py": "",
+        "direct.py": "def f():\n    from .deep import g\n    return g()\n",
         "deep.py": '"""Doc."""\n\nSCALE = 2  # twice\n\n\ndef g():\n    """Doc."""\n    return SCALE\n',
-        "unrelated.py": "X = 1\n", "figures.py": "COLOUR = 1\n", "cohorts/__init__.py": "N = 3\n",
+        "unrelated.py": "X = 1\n",
+        "figures.py": "COLOUR = 1\n",
+        "cohorts/__init__.py": 'EMBEDDED = {"ring": ("toys", "ring")}\nREAL = {"lungs": ("real", "lungs")}\n',
+        "cohorts/toys.py": "N = 3\n",
+        "cohorts/real.py": "N = 3\n",
     }
     for name, text in files.items():
         (tmp_path / "medgan_lib" / name).write_text(text)
@@ -111,7 +114,8 @@ def test_words_do_not_change_a_fingerprint(checkout: Path) -> None:
 
 def test_a_constant_in_a_module_imported_by_a_module_inside_a_function_does(checkout: Path) -> None:
     before = fingerprint.components("01_good", "cpu")
-    assert set(before["modules"]) == {f"medgan_lib{name}" for name in ("", ".direct", ".deep", ".figures")}
+    assert set(before["modules"]) == {f"medgan_lib{name}" for name in (
+        "", ".direct", ".deep", ".figures", ".cohorts", ".cohorts.toys")}
     edit(checkout / "medgan_lib" / "deep.py", "SCALE = 2", "SCALE = 3")
     after = fingerprint.components("01_good", "cpu")
     assert {name for name in after["modules"] if after["modules"][name] != before["modules"][name]} == {
@@ -123,8 +127,16 @@ def test_a_constant_in_a_module_imported_by_a_module_inside_a_function_does(chec
 def test_an_unrelated_module_does_not(checkout: Path) -> None:
     before = fingerprint.run_fingerprint("01_good", "cpu")
     edit(checkout / "medgan_lib" / "unrelated.py", "X = 1", "X = 2")
-    edit(checkout / "medgan_lib" / "cohorts" / "__init__.py", "N = 3", "N = 4")
+    edit(checkout / "medgan_lib" / "cohorts" / "real.py", "N = 3", "N = 4")
     assert fingerprint.run_fingerprint("01_good", "cpu") == before
+
+
+def test_a_cohort_that_is_named_does(checkout: Path) -> None:
+    """``cohorts.load`` imports a cohort's module by its name."""
+    before, real = (fingerprint.run_fingerprint("01_good", profile) for profile in ("cpu", "real"))
+    edit(checkout / "medgan_lib" / "cohorts" / "toys.py", "N = 3", "N = 4")
+    assert fingerprint.run_fingerprint("01_good", "cpu") != before
+    assert fingerprint.run_fingerprint("01_good", "real") == real
 
 
 def test_presentation_belongs_to_the_run_but_not_to_the_record(checkout: Path) -> None:
@@ -351,7 +363,7 @@ def test_a_failing_chapter_and_a_killed_pipeline_lose_nothing(checkout: Path) ->
     assert "ZeroDivisionError" in second.stdout + second.stderr
     assert "_build/runs/cpu/02_bad/seed0/failed.ipynb" in second.stderr
     failed = nbformat.read(folder.parents[1] / "02_bad" / "seed0" / "failed.ipynb", as_version=4)
-    assert any(output.get("ename") == "ZeroDivisionError" for cell in failed.cells for output in cell.get("outputs", ()))
+    assert "ZeroDivisionError" in [output.get("ename") for cell in failed.cells for output in cell.get("outputs", ())]
     assert "Not recorded: 02_bad" in second.stderr
     kept = json.loads((checkout / "book" / "reference" / "cpu" / "01_good.json").read_text())
     assert 0 < kept["claims"]["01-starts-over"]["value"][0] < 40, "the second run went on where the first was killed"

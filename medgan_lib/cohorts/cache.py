@@ -31,7 +31,7 @@ def _default_root() -> Path:
 
 
 def data_root() -> Path:
-    """Folder of the prepared real data sets: ``MEDGAN_DATA``, else ``data/cache`` of the checkout or the user's cache."""
+    """Folder of the prepared real data sets: ``MEDGAN_DATA``, else the default folder."""
     return Path(os.environ["MEDGAN_DATA"]).expanduser() if os.environ.get("MEDGAN_DATA") else _default_root()
 
 

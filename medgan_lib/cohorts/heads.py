@@ -46,7 +46,10 @@ LABEL_OF = {AIR: 0, FAT: 1, MUSCLE: 1, BONE: 2, MARROW: 2, CSF: 3, GREY: 4, WHIT
 
 
 class Sequence(NamedTuple):
-    """How one MR contrast is acquired. Times in ms; `top` is the signal shown as +1, `fat` what fat saturation leaves."""
+    """How one MR contrast is acquired: times in ms, flip angle in degrees.
+
+    `top` is the signal shown as +1, `fat` what fat saturation leaves of fat's signal.
+    """
 
     tr: float
     te: float
@@ -56,11 +59,12 @@ class Sequence(NamedTuple):
     fat: float = 1.0
 
     def signal(self, tissue: mr.Tissue) -> float:
+        """With sign, so that tissues in one voxel add up as they do in the scanner."""
         pd, t1, t2, t2star = tissue
         if self.flip is not None:
             return float(mr.gradient_echo(pd, t1, t2star, tr=self.tr, te=self.te, flip=self.flip))
         if self.ti is not None:
-            return float(abs(mr.inversion_recovery(pd, t1, t2, tr=self.tr, te=self.te, ti=self.ti)))
+            return float(mr.inversion_recovery(pd, t1, t2, tr=self.tr, te=self.te, ti=self.ti))
         return float(mr.spin_echo(pd, t1, t2, tr=self.tr, te=self.te))
 
 
@@ -82,7 +86,7 @@ PROTOCOLS = {
         "t1": Sequence(20.0, 4.6, 0.20, flip=27.0),
         "t2": Sequence(3000.0, 120.0, 0.62, fat=0.2),
         "flair": _flair(7000.0, 90.0, top=0.52),
-        "gre": Sequence(50.0, 40.0, 0.085, flip=18.0),
+        "gre": Sequence(50.0, 40.0, 0.13, flip=18.0),
     },
 }
 CONTRASTS = ("t1", "t2", "flair", "gre", "ct")
@@ -134,11 +138,11 @@ def load(
 
     Tensors beside the images:
         "labels" int64 (n, 1, size, size): the tissue with the largest share, as in `classes` (without the lesion).
-        "level_mm", "brain_scale", "ventricle_mm" (how far the ventricle wall is moved outwards), "sulci" (widening),
-        "bias" (spread of the coil's log sensitivity), "<contrast>_tr_ms", "<contrast>_te_ms": float32 (n,).
+        "level_mm", "brain_scale", "ventricle_mm" (how far the ventricle wall is moved outwards), "sulci" (log of how
+        open they are), "bias" (spread of the coil's log sensitivity), "<contrast>_tr_ms" and "_te_ms": float32 (n,).
         with lesion: "mask" (tumour and core) bool, "oedema" float32 share of the voxel, both (n, 1, size, size).
         with atrophy: "change" float32 (n, 1, size, size), change of the share of fluid in the voxel, -1 to 1.
-        with either: "label" int64 (n,), and "healthy", the image "x" without it, at the same noise.
+        with either: "label" int64 (n,) of the slice, and "healthy", the image "x" without it, at the same noise.
         with undersampling: "sampling" bool (n, 1, size, 1), the measured lines of k-space of "x";
         with it or with dose: "reference", the image "x" fully sampled, or at routine dose with other noise.
 
@@ -162,11 +166,11 @@ def load(
         found = ["lesion"] * (lesion is not None) + ["atrophy"] * (atrophy is not None)
         classes["label"] = ("healthy", *found, *(["lesion and atrophy"] if len(found) == 2 else []))
     windows = {c: CT_WINDOW if c == "ct" else (0.0, PROTOCOLS[protocol][c].top) for c in contrasts}
-    images = {name: contrasts[0] for name in ("x", "healthy", "reference") if name in tensors} | {
-        c: c for c in contrasts
-    }
+    shown = [name for name in ("x", "healthy", "reference") if name in tensors]
+    images = dict.fromkeys(shown, contrasts[0]) | {c: c for c in contrasts}
     units = {name: "HU" if c == "ct" else "signal" for name, c in images.items()}
-    units |= {name: name.rsplit("_", 1)[1] for name in tensors if name.endswith(("_mm", "_ms"))}
+    units |= dict.fromkeys(("brain_scale", "sulci", "bias"), "1")
+    units |= {name: name[-2:] for name in tensors if name.endswith(("_mm", "_ms"))}
     subjects = subject_ids(split, seed, math.ceil(n / slices_per_subject))
     return Cohort(
         name="heads",
@@ -178,7 +182,7 @@ def load(
         split=split,
         spacing=(FIELD_OF_VIEW / size,) * 2,
         classes=classes,
-        note=f"simulated heads from the MNI152 anatomy, {' / '.join(c.upper() for c in contrasts)}, protocol {protocol}",
+        note=f"simulated heads (MNI152 anatomy), {', '.join(c.upper() for c in contrasts)}, protocol {protocol}",
     )
 
 
@@ -206,7 +210,8 @@ def _check(split: str, size: int, n: int, slices: int, switches: Switches) -> No
     require(isinstance(n, int) and n >= 1, f"n is {n!r}; give a whole number from 1")
     whole = isinstance(slices, int) and 1 <= slices <= 64
     require(whole, f"slices_per_subject is {slices!r}; give a whole number from 1 to 64")
-    require(number(shift, 0, 20), f"misregistration_mm is {shift!r}; give 0 to 20 mm")
+    require(number(shift, 0, 10), f"misregistration_mm is {shift!r}; give 0 to 10 mm")
+    require(not shift or len(contrasts) > 1, "misregistration_mm needs two contrasts or more: the first stays in place")
     for name, value in (("lesion", lesion), ("atrophy", atrophy)):
         require(value is None or number(value, 0, 1), f"{name} is {value!r}; give None or a probability from 0 to 1")
     require(protocol in PROTOCOLS, f"unknown protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
@@ -275,7 +280,7 @@ def _make_atlas() -> dict[str, torch.Tensor]:
     parts, _ = ndimage.label(brain & (coarse < 0.5) & middle)
     wall = signed_distance(parts == 1 + np.bincount(parts.ravel())[1:].argmax())
     # a step outwards from the wall, dying away with distance and towards the skull, where nothing may move
-    fade = np.exp(-np.maximum(wall, 0) / 12) * np.clip(-distance / 15, 0, 1)
+    fade = np.exp(-np.maximum(wall, 0) / 7) * np.clip(-distance / 15, 0, 1)
     push = np.stack(np.gradient(wall, 2.0))[::-1] * fade
     return {
         "shape": torch.from_numpy(np.concatenate([distance[None], push]).astype(np.float32)),
@@ -301,7 +306,7 @@ class Subject:
     """Everything that is drawn once for a person; lengths in mm."""
 
     levels: NDArray
-    scale: NDArray  # size against the template along x, y, z
+    scale: NDArray  # size against the template (which is larger than most heads) along x, y, z
     turn: float  # in the plane, radians
     tilt: float  # rise of the slice from back to front
     position: NDArray  # x, y of the head in the field of view
@@ -335,38 +340,39 @@ def _subject(seed: int, split: str, index: int, slices: int, switches: Switches)
     rng = _stream(seed, split, index, 0)
     field = SmoothField.draw
     low, high = LEVELS
-    levels = low + (high - low) * (np.arange(slices) + rng.uniform(0, 1, slices)) / slices
-    scale = np.clip(1 + 0.03 * rng.standard_normal() + 0.025 * rng.standard_normal(3), 0.9, 1.07)
+    places = _stream(seed, split, index, 4).uniform(0, 1, slices)
+    levels = low + (high - low) * (np.arange(slices) + places) / slices
+    scale = np.clip(0.96 + 0.03 * rng.standard_normal() + 0.025 * rng.standard_normal(3), 0.86, 1.05)
     mean, spread = np.array([2.2, 2.0, 3.4, 2.2, 5.0]), np.array([0.25, 0.12, 0.25, 0.15, 0.3])
     thickness = mean * np.clip(1 + spread * rng.standard_normal(5), 0.5, 1.6)
     tissues = len(TISSUES)
-    person = dict(
-        levels=levels,
-        scale=scale,
-        turn=rng.normal(0, 0.06),
-        tilt=rng.normal(0, 0.08),
-        position=rng.normal(0, 2.0, 2).clip(-4, 4),
-        bend=[field(rng, sd=sd, length=36.0) for sd in (2.0, 2.5, 2.5)],
-        folds=field(rng, sd=0.35, length=11.0),
-        cortex=field(rng, sd=0.06, length=14.0),
-        ventricle=float(np.clip(rng.normal(0.3, 1.1), -1.8, 2.8)),
-        sulci=float(np.clip(rng.normal(0, 0.15), -0.35, 0.35)),
-        shells=[
+    person = {
+        "levels": levels,
+        "scale": scale,
+        "turn": rng.normal(0, 0.06),
+        "tilt": rng.normal(0, 0.08),
+        "position": rng.normal(0, 2.0, 2).clip(-4, 4),
+        "bend": [field(rng, sd=sd, length=36.0) for sd in (1.7, 2.0, 2.2)],
+        "folds": field(rng, sd=0.35, length=11.0),
+        "cortex": field(rng, sd=0.06, length=14.0),
+        "ventricle": float(np.clip(rng.normal(0.3, 1.1), -1.8, 2.8)),
+        "sulci": float(np.clip(rng.normal(0, 0.15), -0.35, 0.35)),
+        "shells": [
             (mean, field(rng, sd=sd, length=42.0))
             for mean, sd in zip(thickness, (0.3, 0.1, 0.2, 0.1, 0.15), strict=True)
         ],
-        sinus=float(np.clip(rng.normal(0.6, 0.5), 0, 1.5)),
-        muscle=float(np.clip(rng.normal(9, 2), 4, 13)),
-        padding=field(rng, sd=0.18, length=25.0),
-        mottle=field(rng, sd=0.2, length=9.0),
-        relaxation=np.exp(np.array([0.02, 0.05, 0.05]) * rng.standard_normal((tissues, 3))),
-        attenuation=np.array([0, 8, 4, 130, 130, 2, 1.5, 1.5, 3, 3, 2]) * rng.standard_normal(tissues),
-        bias=float(rng.uniform(0.04, 0.16)),
-        coil=field(rng, sd=1.0, length=90.0),
-        phase=field(rng, sd=1.0, length=80.0),
-        timing=1 + 0.03 * rng.uniform(-1, 1, (len(CONTRASTS) - 1, 2)),
-        direction=float(rng.uniform(0, 2 * np.pi)),
-    )
+        "sinus": float(np.clip(rng.normal(0.6, 0.5), 0, 1.5)),
+        "muscle": float(np.clip(rng.normal(9, 2), 4, 13)),
+        "padding": field(rng, sd=0.18, length=25.0),
+        "mottle": field(rng, sd=0.2, length=9.0),
+        "relaxation": np.exp(np.array([0.02, 0.05, 0.05]) * rng.standard_normal((tissues, 3))),
+        "attenuation": np.array([0, 8, 4, 130, 130, 2, 1.5, 1.5, 3, 3, 2]) * rng.standard_normal(tissues),
+        "bias": float(rng.uniform(0.04, 0.16)),
+        "coil": field(rng, sd=1.0, length=90.0),
+        "phase": field(rng, sd=1.0, length=80.0),
+        "timing": 1 + 0.03 * rng.uniform(-1, 1, (len(CONTRASTS) - 1, 2)),
+        "direction": float(rng.uniform(0, 2 * np.pi)),
+    }
     ill, shrunken = _stream(seed, split, index, 1), _stream(seed, split, index, 2)
     person["lesion"] = _lesion(ill, levels) if ill.random() < (switches.lesion or 0) else None
     shrinks = shrunken.random() < (switches.atrophy or 0)
@@ -522,7 +528,7 @@ def _mr_image(person: Subject, fractions: NDArray, contrast: str, protocol: str,
         ]
     )
     signals[FAT] *= sequence.fat
-    signals[MARROW] *= (1 + sequence.fat) / 2
+    signals[MARROW] *= (1 + sequence.fat) / 2  # half of its signal is fat's
     line = _line(fractions.shape[-1])
     gain = np.exp(person.bias * person.coil.on_plane(line, line, 0.0))
     phase = person.phase.on_plane(line, line, 0.0)
@@ -538,7 +544,9 @@ def _hounsfield(person: Subject, fractions: NDArray) -> NDArray:
 def _ct_image(person: Subject, fractions: NDArray, dose: float | None, rng: np.random.Generator) -> NDArray:
     hu, spacing = _hounsfield(person, fractions), FIELD_OF_VIEW / fractions.shape[-1]
     if dose is not None:
-        return ct.scan(hu, spacing, dose=dose, rng=rng)
+        pad = len(hu) // 8  # the scanner sees more than the picture shows, so that a shifted head fits
+        seen = ct.scan(np.pad(hu, pad, constant_values=-1000.0), spacing, dose=dose, rng=rng)
+        return seen[pad:-pad, pad:-pad]
     return hu + ct.correlated_noise(len(hu), CT_NOISE * (2 / spacing), rng)
 
 
@@ -600,14 +608,14 @@ def _slice(person: Subject, k: int, size: int, switches: Switches, stream: Calla
     if has_atrophy:
         row["change"] = (without_lesion[CSF] - sound[CSF])[None]
 
-    factors = dict(
-        level_mm=level,
-        brain_scale=np.prod(person.scale) ** (1 / 3),
-        ventricle_mm=person.ventricle + (person.atrophy[0] if person.atrophy else 0),
-        sulci=person.sulci + (person.atrophy[1] if person.atrophy else 0),
-        bias=person.bias,
-        shift_mm=shift,
-    )
+    factors = {
+        "level_mm": level,
+        "brain_scale": np.prod(person.scale) ** (1 / 3),
+        "ventricle_mm": person.ventricle + (person.atrophy[0] if person.atrophy else 0),
+        "sulci": person.sulci + (person.atrophy[1] if person.atrophy else 0),
+        "bias": person.bias,
+        "shift_mm": shift,
+    }
     for contrast in switches.contrasts:
         if contrast != "ct":
             sequence = _mr_sequence(person, contrast, protocol)

@@ -26,7 +26,7 @@ CLASSES = ("benign-like", "malignant-like")
 RULE = {"per_mm": 0.35, "diameter": 9.0, "per_margin": 4.0, "margin": 0.5}
 
 _UNIFORMS = 256  # random numbers that make a subject, apart from texture and noise
-_BATCH = 64  # fits the processor's cache
+_BATCH = 32  # fits the processor's cache
 _ANGLES = 256  # on which a nodule's outline is tabulated
 
 
@@ -77,7 +77,8 @@ def load(split: str, *, size: int | None = None, n: int | None = None, seed: int
 def _simulate(split: str, size: int, n: int, seed: int) -> dict[str, Tensor]:
     from tqdm.auto import tqdm
 
-    quiet = n < 4000 or "MEDGAN_PROGRESS" in os.environ  # a few seconds; the pipeline shows its own progress
+    # no bar for a few seconds, nor where the pipeline shows its own progress
+    quiet = n * size**2 < 1000 * 32**2 or "MEDGAN_PROGRESS" in os.environ
     parts = [
         _batch(range(start, min(start + _BATCH, n)), split, size, seed)
         for start in tqdm(range(0, n, _BATCH), desc="simulating nodules", unit="batch", disable=quiet, leave=False)
@@ -108,9 +109,7 @@ def _batch(subjects: range, split: str, size: int, seed: int) -> dict[str, Tenso
     """Every subject has its own random stream, so it does not depend on the others."""
     streams = [np.random.default_rng([*b"nodules", SPLITS.index(split), seed, i]) for i in subjects]
     draws = _Draws(torch.from_numpy(np.stack([rng.random(_UNIFORMS, dtype=np.float32) for rng in streams])))
-    white = torch.from_numpy(
-        np.stack([rng.standard_normal((2, size, size), dtype=np.float32) for rng in streams])
-    )
+    white = torch.from_numpy(np.stack([rng.standard_normal((2, size, size), dtype=np.float32) for rng in streams]))
     n, step = len(streams), FIELD / size
     line = (torch.arange(size) + 0.5) * step - FIELD / 2
     grid = torch.stack(torch.meshgrid(line, line, indexing="ij"))  # (2, size, size) mm, down and right
@@ -139,7 +138,7 @@ def _nodule(draws: _Draws, grid: Tensor, step: float, blur: Tensor) -> tuple[tup
     diameter = (8.0 * diameter.exp()).clamp(3.5, 20)
     margin = draws.uniform()
     centre = draws.uniform(-2.5, 2.5, k=2)
-    angle, radius, shift = _outline(draws, diameter / 2, margin)
+    radius, shift = _outline(draws, diameter / 2, margin)
     centroid = centre - shift  # pole of the outline, so that `centre` is the centroid of the area
 
     # sub-pixels of at most 1/3 mm, so that spicules thinner than a pixel keep their area
@@ -186,8 +185,8 @@ def _nodule(draws: _Draws, grid: Tensor, step: float, blur: Tensor) -> tuple[tup
     return (value.clamp(-1000, 1000), coverage), factors
 
 
-def _outline(draws: _Draws, radius: Tensor, margin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(angles, r (n, angles) mm, centroid (n, 2) mm): lobes and, with rising margin, spicules; area pi radius^2."""
+def _outline(draws: _Draws, radius: Tensor, margin: Tensor) -> tuple[Tensor, Tensor]:
+    """(r (n, angles) mm, centroid (n, 2) mm): lobes and, with rising margin, spicules; area pi radius^2."""
     angle = (torch.arange(_ANGLES) + 0.5) * (2 * math.pi / _ANGLES) - math.pi
     r = torch.ones(len(radius), _ANGLES)
     for k in (2, 3, 4, 5):
@@ -202,7 +201,7 @@ def _outline(draws: _Draws, radius: Tensor, margin: Tensor) -> tuple[Tensor, Ten
     r = r + (height[:, :, None] * torch.exp(-((turn / width[:, :, None]) ** 2))).sum(1)
     r = r * (radius / r.square().mean(1).sqrt())[:, None]
     moment = torch.stack([(r**3 * angle.sin()).mean(1), (r**3 * angle.cos()).mean(1)], 1) * (2 / 3)
-    return angle, r, moment / radius.square()[:, None]
+    return r, moment / radius.square()[:, None]
 
 
 def _interpolate(radius: Tensor, angle: Tensor) -> Tensor:
@@ -222,12 +221,18 @@ def _vessels(draws: _Draws, grid: Tensor, blur: Tensor, air: Tensor) -> Tensor:
     trunks, segments = 6, 5
     start = draws.uniform(-FIELD / 2, FIELD / 2, 2 * trunks).reshape(n, trunks, 2)
     heading = draws.angle(trunks)
+    # the first two are large and come from outside the patch, the others are small and may begin in it
+    large = torch.arange(trunks) < 2
+    border = 0.7 * FIELD * torch.stack([-heading.sin(), -heading.cos()], -1)
+    start = torch.where(large[:, None], border, start)
+    heading = heading + large * draws.uniform(-0.7, 0.7, trunks)
     bend = draws.uniform(-0.05, 0.05, trunks)  # rad a mm
     climb = draws.uniform(-1, 1, trunks)
-    climb = climb.sign() * climb.abs() ** 1.5 * 1.5  # angle to the slice: most run along it, some pierce it
-    thick = 0.3 + 1.5 * draws.uniform(0, 1, trunks) ** 4  # mm, radius
-    length = draws.uniform(8, 28, trunks)
-    level = draws.uniform(-2, 2, trunks)  # mm above the slice
+    climb = climb.sign() * climb.abs() ** 2 * 1.3  # angle to the slice: most run along it, some pierce it
+    thick = torch.where(large, 0.5 + 1.5 * draws.uniform(0, 1, trunks) ** 2, draws.uniform(0.3, 0.9, trunks))  # mm
+    length = draws.uniform(10, 30, trunks) + 14 * large
+    climb = torch.where(large, 0.15 * climb, climb)
+    level = draws.uniform(-1.5, 1.5, trunks) * (1 + large)  # mm above the slice
     paths = [_path(start, level, heading, climb, bend, thick, length, segments)]
     for _ in range(2):  # two branches of each trunk
         joint = draws.uniform(0.1, 0.8, trunks)
@@ -244,27 +249,24 @@ def _vessels(draws: _Draws, grid: Tensor, blur: Tensor, air: Tensor) -> Tensor:
     blood = draws.uniform(20, 120)
     slab = draws.uniform(0.6, 1.5)  # mm, half the slice's thickness
 
-    best = torch.zeros(n, *grid.shape[1:])
-    soft = math.sqrt(2) * blur[:, None, None, None]
-    pixels = grid[None, None]
+    best = torch.zeros(n, grid[0].numel())
+    soft = 1 / (math.sqrt(2) * blur[:, None, None])
+    slab = slab[:, None, None]
+    pixels = grid.flatten(1)  # (2, h * w)
     for k in range(segments):
-        a, b, r = nodes[:, :, k], nodes[:, :, k + 1], radii[:, :, k, None, None]
-        along = b - a
-        # nearest point of the segment, in the plane of the slice
-        y = pixels[:, :, 0] - a[..., 0, None, None]
-        x = pixels[:, :, 1] - a[..., 1, None, None]
-        t = y * along[..., 0, None, None] + x * along[..., 1, None, None]
-        t = (t / along[..., :2].square().sum(-1).clamp(min=1e-6)[..., None, None]).clamp_(0, 1)
-        y = y - t * along[..., 0, None, None]
-        x = x - t * along[..., 1, None, None]
-        away = torch.hypot(y, x)
-        depth = (a[..., 2, None, None] + t * along[..., 2, None, None]).abs()
+        (ay, ax, az), r = nodes[:, :, k, :, None].unbind(2), radii[:, :, k, None]
+        y, x, z = (nodes[:, :, k + 1] - nodes[:, :, k])[..., None].unbind(2)
+        # nearest point of the segment, in the plane of the slice: at the share t of its length
+        plane = torch.cat([y, x], 2) / (y**2 + x**2).clamp(min=1e-6)
+        t = torch.baddbmm(-(plane * torch.cat([ay, ax], 2)).sum(2, keepdim=True), plane, pixels.expand(n, -1, -1))
+        t.clamp_(0, 1)
+        away = torch.hypot(pixels[0] - torch.addcmul(ay, t, y), pixels[1] - torch.addcmul(ax, t, x)).mul_(soft)
         # a blurred tube of half-width r, times the share of the slice's thickness that it takes there
-        tube = 0.5 * (torch.erf((r + away) / soft) + torch.erf((r - away) / soft))
-        reach = slab[:, None, None, None] + r - depth
-        filled = (reach / (2 * torch.minimum(slab[:, None, None, None], r))).clamp(0, 1)
-        taken = (r / slab[:, None, None, None]).clamp(max=1)
-        best = torch.maximum(best, (tube * filled * (0.35 + 0.65 * taken)).amax(1))
+        tube = torch.erf(away + r * soft).sub_(torch.erf(away - r * soft))
+        reach = (slab + r - torch.addcmul(az, t, z).abs_()).mul_(0.5 / torch.minimum(slab, r)).clamp_(0, 1)
+        taken = (r / slab).clamp(max=1)
+        best = torch.maximum(best, tube.mul_(reach).mul_(0.5 * (0.25 + 0.75 * taken)).amax(1))
+    best = best.reshape(n, *grid.shape[1:])
     return air[:, None, None] + best * (blood - air)[:, None, None]
 
 
@@ -283,7 +285,7 @@ def _path(
 
 
 def _chest_wall(draws: _Draws, grid: Tensor, blur: Tensor, factors: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """(HU, share of the pixel) of the tissue beyond the pleura: muscle and fat, often with a rib, in 40 % of patches."""
+    """(HU, share of the pixel) of what lies beyond the pleura in 40 % of patches: muscle, fat, often a rib."""
     present = (draws.uniform() < 0.4)[:, None, None]
     towards = draws.angle()[:, None, None]
     curve = draws.uniform(-0.008, 0.03)[:, None, None]  # 1/mm; the lung is convex, a hilum's border may be concave

@@ -38,13 +38,14 @@ def mnist(split: str, *, size: int | None = None, n: int | None = None, seed: in
     if source == "train":
         index = index[(index % 10 == 9) == (split == "val")]
     index = draw("mnist", index, n, seed)
+    before = entry("mnist")["arrays"]["train_images"]["shape"][0] if source == "test" else 0
     return Cohort(
         name="mnist",
         tensors={
             "x": digits.to_x(images[index], size, "mnist"),
             "label": torch.from_numpy(label[index].astype(np.int64)),
         },
-        subjects=torch.from_numpy(index + (entry("mnist")["arrays"]["train_images"]["shape"][0] if split == "test" else 0)),
+        subjects=torch.from_numpy(index + before),
         units={"x": digits.UNITS},
         window={"x": digits.WINDOW},
         origin="real",
@@ -124,9 +125,7 @@ def read_npz(path: Path, expected: dict[str, dict[str, Any]], remedy: str) -> di
     raise ValueError(f"{path} is not usable: {reason}. {remedy}")
 
 
-def _read_array(
-    archive: zipfile.ZipFile, key: str, dtype: str, shape: list[int], max: int | None = None
-) -> np.ndarray:
+def _read_array(archive: zipfile.ZipFile, key: str, dtype: str, shape: list[int], max: int | None = None) -> np.ndarray:
     member = f"{key}.npy"
     if member not in archive.namelist():
         raise ValueError(f"array {key!r} is missing")
@@ -138,10 +137,11 @@ def _read_array(
         version = np.lib.format.read_magic(file)
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"array {key!r} is of npy version {version}")
-        read_header = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        found, fortran, kind = read_header(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        try:
+            found, fortran, kind = read_header(file)
+        except Exception as error:  # NumPy parses it as a Python literal, and lets through what the tokenizer raises
+            raise ValueError(f"array {key!r} has a header that can't be read ({type(error).__name__})") from error
         if kind.hasobject:
             raise ValueError(f"array {key!r} holds Python objects (pickle), which are never loaded")
         if kind != wanted:

@@ -1,0 +1,175 @@
+"""Every page of the rendered book, as a reader meets it: no kernel, no network, small and dark screens."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+# What jumps into the eye of a reader as debris of the machinery.
+DEBRIS = re.compile(r"Traceback \(most recent call last\)|\d+%\|.*\||it/s\]|<medgan_lib\.|object at 0x|<!-- generated")
+
+CONTRAST = """
+() => {
+  const parse = c => (c.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const bad = [];
+  for (const node of document.querySelectorAll('.bd-article p, .bd-article li, .bd-article td, .bd-article th,' +
+      ' .bd-article figcaption, .bd-article h1, .bd-article h2, .bd-article output, .bd-article summary')) {
+    if (!node.innerText || !node.innerText.trim() || !node.offsetParent) continue;
+    let box = node, back = [0, 0, 0, 0];
+    while (box && (back.length === 4 && back[3] === 0)) { back = parse(getComputedStyle(box).backgroundColor);
+      box = box.parentElement; }
+    const [a, b] = [light(parse(getComputedStyle(node).color)), light(back)].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 4.5) bad.push(node.innerText.slice(0, 60) + ' ' + ratio.toFixed(1));
+  }
+  return bad;
+}
+"""
+
+
+def test_page_is_whole(name: str, visit, book: Path) -> None:
+    """No console error, no request that leaves, pictures with alt text, rendered maths, no debris, sound links."""
+    page = visit(name)
+    text = page.inner_text("article")
+    assert len(text) > 100, "the page is empty"
+    assert not DEBRIS.search(text), DEBRIS.search(text)
+    for image in page.query_selector_all("img"):
+        alt = image.get_attribute("alt") or ""
+        assert alt.strip() and not re.search(r"\.(png|svg|jpe?g)$|/|^_", alt.strip()), f"alt text {alt!r}"
+        loaded = "i => i.naturalWidth > 0 || i.loading === 'lazy' || i.src.endsWith('.svg')"
+        assert image.evaluate(loaded), f"picture not shown: {alt}"
+    formulas = page.query_selector_all(".math")
+    assert all(formula.query_selector("mjx-container") for formula in formulas), "unrendered formulas"
+    assert not page.query_selector("mjx-merror"), page.query_selector("mjx-merror").inner_text()
+    assert not page.query_selector(".problematic, .system-message"), "Sphinx left an error on the page"
+    for link in page.query_selector_all("article a[href]"):
+        check_link(link.get_attribute("href"), book / name)
+
+
+def check_link(href: str, page: Path) -> None:
+    parts = urlsplit(href)
+    if parts.scheme or parts.netloc:
+        assert parts.scheme in ("https", "mailto"), href
+        return
+    target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+    assert target.exists(), f"{page.name} links to {href}, which does not exist"
+    if parts.fragment and target.suffix == ".html":
+        identifier = re.escape(unquote(parts.fragment))
+        html = target.read_text(encoding="utf-8")
+        assert re.search(rf'id="{identifier}"', html), f"{page.name} links to {href}: no such place"
+
+
+def test_no_sideways_scrolling_on_a_phone(name: str, visit) -> None:
+    page = visit(name, viewport={"width": 400, "height": 800})
+    width = page.evaluate("Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)")
+    outside = "[...document.querySelectorAll('.bd-article *')].filter(e => e.getBoundingClientRect().right > 401)"
+    wide = page.evaluate(f"{outside}.slice(0, 5).map(e => e.outerHTML.slice(0, 120))")
+    assert width <= 400, (width, wide)
+
+
+def test_readable_and_accessible(name: str, visit) -> None:
+    """Light and dark: text contrast of at least 4.5, and no serious or critical finding of axe-core."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = visit(name, color_scheme="dark")
+    assert page.get_attribute("html", "data-theme") == "dark", "the page does not follow the system's preference"
+    for theme in ("dark", "light"):
+        page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        page.wait_for_timeout(300)  # colours fade
+        assert not page.evaluate(CONTRAST), theme
+        # preload: axe would fetch imported style sheets again, relative to the wrong folder.
+        findings = Axe().run(page, options={"preload": False}).response["violations"]
+        serious = [
+            (finding["id"], finding["help"], [node["html"][:200] for node in finding["nodes"][:3]])
+            for finding in findings if finding["impact"] in ("serious", "critical")
+        ]
+        assert not serious, (theme, serious)
+
+
+def players(visit, book: Path):
+    """A page with a player, opened; the cover has one as soon as a chapter was executed."""
+    for path in sorted(book.glob("notebooks/*.html")):
+        if "data-player=" in path.read_text(encoding="utf-8"):
+            page = visit(f"notebooks/{path.name}")
+            return page, page.query_selector_all(".medgan-player")
+    pytest.skip("no executed chapter in this book has a player")
+
+
+def shown(player) -> tuple[str, str, str, str]:
+    """What a player presents: its visible picture, that picture's alt text, the label, and what is announced."""
+    images = [image for image in player.query_selector_all("img") if image.is_visible()]
+    assert len(images) == 1, f"{len(images)} pictures at once"
+    slider = player.query_selector("input[type=range]")
+    return (images[0].get_attribute("src"), images[0].get_attribute("alt"),
+            player.query_selector("output").inner_text(), slider.get_attribute("aria-valuetext"))
+
+
+def test_dragging_the_slider_changes_picture_and_label(visit, book: Path) -> None:
+    page, found = players(visit, book)
+    for player in found:
+        player.scroll_into_view_if_needed()
+        before, others = shown(player), [shown(other) for other in found if other is not player]
+        box = player.query_selector("input[type=range]").bounding_box()
+        y = box["y"] + box["height"] / 2
+        page.mouse.move(box["x"] + box["width"] - 8, y)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 4, y, steps=8)
+        page.mouse.up()
+        after = shown(player)
+        assert after[0] != before[0] or after[1] != before[1]
+        assert after[2] != before[2]
+        assert after[3] == after[2]
+        assert [shown(other) for other in found if other is not player] == others, "players are not independent"
+
+
+def test_the_keyboard_works(visit, book: Path) -> None:
+    page, found = players(visit, book)
+    slider = found[0].query_selector("input[type=range]")
+    slider.focus()
+    last = shown(found[0])
+    page.keyboard.press("Home")
+    first = shown(found[0])
+    page.keyboard.press("ArrowRight")
+    second = shown(found[0])
+    page.keyboard.press("End")
+    assert len({first[2], second[2], last[2]}) == min(3, int(slider.get_attribute("max")) + 1)
+    assert shown(found[0]) == last
+
+
+def test_play_runs_to_the_end_and_pauses(visit, book: Path) -> None:
+    page, found = players(visit, book)
+    player = found[0]
+    button = player.query_selector("button")
+    end = shown(player)
+    assert button.get_attribute("aria-label") == "Play"
+    button.focus()
+    page.keyboard.press("Enter")  # on the last frame: starts over
+    assert button.get_attribute("aria-label") == "Pause"
+    assert shown(player)[2] != end[2]
+    button.click()
+    paused = shown(player)
+    page.wait_for_timeout(700)
+    assert shown(player) == paused
+    button.click()
+    stopped = "player => player.querySelector('button').getAttribute('aria-label') === 'Play'"
+    page.wait_for_function(stopped, arg=player, timeout=30000)
+    assert shown(player) == end
+
+
+def test_search_works_offline(visit) -> None:
+    page = visit("search.html?q=saturation")
+    page.wait_for_selector("#search-results li a", timeout=10000)
+    assert any("glossary" in link.get_attribute("href") for link in page.query_selector_all("#search-results li a"))
+
+
+def test_the_book_opens_from_a_folder(visit, book: Path) -> None:
+    """Double-clicking index.html is how most will open it: maths and players work without a server."""
+    page = visit("index.html", base=book.as_uri())
+    page.wait_for_url("**/book/intro.html")
+    chapter = sorted(path.name for path in book.glob("notebooks/*.html"))[0]
+    page.goto(f"{book.as_uri()}/notebooks/{chapter}")
+    page.wait_for_selector("mjx-container")
