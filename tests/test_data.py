@@ -10,7 +10,6 @@ import os
 import tarfile
 import threading
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from medgan_lib.cohorts import fetch, real
 from medgan_lib.cohorts.cache import CHECKOUT, data_root
 from medgan_lib.cohorts.registry import entry, registry
 
-PREPARED = Path(os.environ.get("MEDGAN_DATA") or CHECKOUT.parent / "shared" / "data")
+PREPARED = data_root()
 needs = {
     name: pytest.mark.skipif(
         not (PREPARED / name / f"{name}.npz").is_file(), reason=f"no prepared {name} in {PREPARED}; set MEDGAN_DATA"

@@ -279,9 +279,8 @@ def _make_atlas() -> dict[str, torch.Tensor]:
     middle = (abs(x) < 36) & (y > -75) & (y < 40) & (z < 34) & (distance < -20)
     parts, _ = ndimage.label(brain & (coarse < 0.5) & middle)
     wall = signed_distance(parts == 1 + np.bincount(parts.ravel())[1:].argmax())
-    # a step outwards from the wall, dying away with distance and towards the skull, where nothing may move
-    fade = np.exp(-np.maximum(wall, 0) / 7) * np.clip(-distance / 15, 0, 1)
-    push = np.stack(np.gradient(wall, 2.0))[::-1] * fade
+    # a step outwards from the wall, dying away with distance: the cortex hardly moves
+    push = np.stack(np.gradient(wall, 2.0))[::-1] * np.exp(-np.maximum(wall, 0) / 7)
     return {
         "shape": torch.from_numpy(np.concatenate([distance[None], push]).astype(np.float32)),
         "matter": torch.from_numpy(np.round(matter * 255).astype(np.uint8)),  # as they are in the file

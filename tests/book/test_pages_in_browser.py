@@ -53,7 +53,7 @@ def test_page_is_whole(name: str, visit, book: Path) -> None:
 def check_link(href: str, page: Path) -> None:
     parts = urlsplit(href)
     if parts.scheme or parts.netloc:
-        assert parts.scheme in ("https", "mailto"), href
+        assert parts.scheme in ("http", "https", "mailto"), href
         return
     target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
     assert target.exists(), f"{page.name} links to {href}, which does not exist"
