@@ -61,6 +61,8 @@ class ResizeConv(nn.Module):
         for axis in spatial:
             size = [0, 0] * (kernel.ndim - axis - 1)
             kernel = F.pad(kernel, [*size, 0, 1]) + F.pad(kernel, [*size, 1, 0])
+        if _is_channels_last(x):  # the kernel is new each time and has to follow the images' layout
+            kernel = kernel.contiguous(memory_format=torch.channels_last)
         return _CONV_TRANSPOSE[len(spatial)](x, kernel, stride=2, padding=1)
 
 
@@ -91,7 +93,13 @@ class Generator(nn.Module):
         _initialise(self)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(z)
+        dense, *rest = self.layers
+        x = rest[0](dense(z))
+        if _is_channels_last(self.layers[-2].weight):  # noise has no layout, so the maps take that of the weights
+            x = x.contiguous(memory_format=torch.channels_last)
+        for layer in rest[1:]:
+            x = layer(x)
+        return x
 
 
 class Critic(nn.Module):
@@ -137,6 +145,10 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dense(self.features(x))
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def _downsampling(shape: tuple[int, ...], width: int, norm: bool = False) -> list[nn.Module]:

@@ -157,7 +157,7 @@ def forest(context: Context) -> str:
         caption="Each claim's recorded effect with its 95 % interval. Right of the dashed line: at least as large as "
         "the book asked for beforehand. Circle: supported; square: not supported at this scale; cross: contradicted.",
     )
-    return html_block(picture._repr_html_())
+    return f"## The claims at a glance\n\n{html_block(picture._repr_html_())}"
 
 
 def scaled(claim: Any, result: Any) -> tuple[float, float, float] | None:
@@ -506,17 +506,19 @@ def html_block(html: str) -> str:
 
 
 def cover_player(context: Context) -> str:
-    """The first player, else the first picture, of this build's last chapter that has one."""
+    """The last player, else the last picture, of this build's last chapter that has one."""
+    notebooks = [folder / "notebook.ipynb" for folder in reversed(context.runs.values())]
+    shown = [_html_outputs(path) for path in notebooks if path.exists()]
     for kind in ("medgan-player", "medgan-figure"):
-        for folder in reversed(context.runs.values()):
-            if not (folder / "notebook.ipynb").exists():
-                continue
-            for cell in nbformat.read(folder / "notebook.ipynb", as_version=4).cells:
-                for output in cell.get("outputs", []):
-                    html = output.get("data", {}).get("text/html", "")
-                    if f'<figure class="{kind}"' in html:
-                        return html_block(html)
+        for outputs in shown:
+            if found := [html for html in outputs if f'<figure class="{kind}"' in html]:
+                return html_block(found[-1])
     return ""
+
+
+def _html_outputs(path: Path) -> list[str]:
+    cells = nbformat.read(path, as_version=4).cells
+    return [output.get("data", {}).get("text/html", "") for cell in cells for output in cell.get("outputs", [])]
 
 
 GENERATED: dict[str, Callable[[Context], str]] = {

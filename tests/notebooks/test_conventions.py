@@ -55,14 +55,14 @@ def test_a_chapter_begins_with_its_title_and_its_cells_can_be_read(chapter: str)
 
 @pytest.mark.parametrize("chapter", chapters())
 def test_a_chapter_seeds_through_its_parameter(chapter: str) -> None:
-    """A literal seed would make all seeds of a record the same run."""
+    """A literal seed would make all seeds of a record the same run; only a measuring network may stay the same."""
     code = [plain_python(cell.source) for cell in read(chapter).cells
             if cell.cell_type == "code" and "parameters" not in tags(cell)]
     calls = [node for source in code for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     fits = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "fit"]
     for call in fits:
-        seeds = [keyword.value for keyword in call.keywords if keyword.arg == "seed"]
-        assert not any(isinstance(value, ast.Constant) for value in seeds), ast.unparse(call)
+        fixed = any(keyword.arg == "seed" and isinstance(keyword.value, ast.Constant) for keyword in call.keywords)
+        assert not fixed or "Classifier(" in ast.unparse(call.args[0]), ast.unparse(call)
 
 
 @pytest.mark.parametrize("chapter", chapters())
