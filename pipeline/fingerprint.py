@@ -168,8 +168,12 @@ def run_fingerprint(chapter: str, profile: str) -> str:
 
 
 def record_fingerprint(chapter: str, profile: str) -> str:
-    """Of a record: as that of an execution, without the modules that only present numbers."""
+    """Of a record: as that of an execution, without the modules that only present numbers.
+
+    Of the data only what the registry says: a record is no staler where the data set is not on this machine.
+    """
     parts = components(chapter, profile)
+    parts["data"] = {name: value["registry"] for name, value in parts["data"].items()}
     parts["modules"] = {name: value for name, value in parts["modules"].items() if name not in PRESENTATION}
     return digest(parts)
 

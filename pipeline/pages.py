@@ -121,14 +121,14 @@ def verdicts(context: Context) -> str:
     return "\n".join(lines)
 
 
-def forest(context: Context) -> str:
-    """Every claim's effect with its interval, in units of the smallest effect that counts."""
+def forest(context: Context, chapter: str | None = None) -> str:
+    """The effect of every claim (of one chapter) with its interval, in units of the smallest effect that counts."""
     from medgan_lib import figures, ledger
 
     results = [
         (claim, ledger.record_verdict(claim, record))
         for claim in context.claims.values()
-        if claim.testable is True and (record := context.record(claim.chapter))
+        if claim.testable is True and chapter in (None, claim.chapter) and (record := context.record(claim.chapter))
     ]
     points = [(claim, result, scaled(claim, result)) for claim, result in results if result.low is not None]
     points = [point for point in points if point[2] is not None]
@@ -158,6 +158,21 @@ def forest(context: Context) -> str:
         "the book asked for beforehand. Circle: supported; square: not supported at this scale; cross: contradicted.",
     )
     return f"## The claims at a glance\n\n{html_block(picture._repr_html_())}"
+
+
+def opening(chapter: str, context: Context) -> str:
+    """What a chapter came to and what it costs, for the top of its page: nothing where nothing is recorded."""
+    records = [record for record in context.records if record["chapter"] == chapter]
+    if not records:
+        return ""
+    rows = [
+        [f"`{record['profile']}`", f"{sum(record['seconds']) / len(record['seconds']):.0f} s",
+         _memory(record["environment"]), _machine(record["environment"])]
+        for record in records
+    ]
+    shown = context.record(chapter)["profile"]
+    cost = table(["Profile", "Time for a seed", "Memory", "Machine"], rows)
+    return f"{forest(context, chapter)}\n\n*The claims above were recorded at profile* `{shown}`.\n\n{cost}"
 
 
 def scaled(claim: Any, result: Any) -> tuple[float, float, float] | None:

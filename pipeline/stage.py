@@ -19,7 +19,7 @@ from nbformat import NotebookNode
 
 import pipeline
 from pipeline import UserError, pages, read_json
-from pipeline.fingerprint import run_fingerprint, tags
+from pipeline.fingerprint import code_hash, plain_python, run_fingerprint, tags
 
 # Sphinx's settings are Jupyter Book's for _config.yml, less the extension for remote kernels: the book asks no network.
 CONF = """\
@@ -104,7 +104,10 @@ def chapter_page(source: NotebookNode, folder: Path, name: str, context: pages.C
         if cell.cell_type == "markdown":
             cell.source = pages.fill(cell.source, context)
         else:
+            renew_ledger(cell, name, context)
             tidy(cell, f"{name}, code cell {i}")
+    if result := pages.opening(name, context):
+        page.cells.insert(1, nbformat.v4.new_markdown_cell(result, id="recorded-result"))
     if notice:
         page.cells.insert(1, nbformat.v4.new_markdown_cell(notice, id="notice"))
     page.metadata.pop("widgets", None)
@@ -125,7 +128,7 @@ def merge(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
     for cell in page.cells:
         if cell.cell_type == "code":
             run = outputs.get(cell.id)
-            same = run is not None and run.source == cell.source
+            same = run is not None and code_hash(plain_python(run.source)) == code_hash(plain_python(cell.source))
             cell.outputs = run.outputs if same else []
             cell.execution_count = None
         cells.append(cell)
@@ -164,6 +167,24 @@ def not_run(folder: Path, name: str, profile: str) -> str:
         f":::{{warning}}\nThis chapter was not executed at profile `{profile}`, so this page has no results. "
         f"`make book PROFILE={profile} CHAPTERS={name}` runs it.\n:::"
     )
+
+
+def renew_ledger(cell: NotebookNode, chapter: str, context: pages.Context) -> None:
+    """Draw the table of claims anew: a record made after the run must show without another run."""
+    from medgan_lib import ledger
+
+    for output in cell.outputs:
+        data = output.get("data", {})
+        if ledger.MIME not in data:
+            continue
+        claims = {name: claim for name, claim in context.claims.items() if claim.chapter == chapter}
+        entries = {
+            name: ledger.Entry(claims[name], value["value"], value.get("control"))
+            for name, value in data[ledger.MIME].items()
+            if name in claims
+        }
+        view = ledger.LedgerView(claims, entries, context.record(chapter))
+        data["text/html"], data["text/plain"] = view._repr_html_(), repr(view)
 
 
 def tidy(cell: NotebookNode, where: str) -> None:

@@ -162,8 +162,10 @@ def test_code_and_real_data_count(checkout: Path, monkeypatch: pytest.MonkeyPatc
     (checkout / "data" / "registry.yml").write_text("lungs: {sha256: abc}\n")
     monkeypatch.setenv("MEDGAN_DATA", str(checkout / "data"))
     before, cpu = (fingerprint.run_fingerprint("01_good", profile) for profile in ("real", "cpu"))
+    record = fingerprint.record_fingerprint("01_good", "real")
     (checkout / "data" / "lungs" / "images.npz").write_bytes(b"1234")
     arrived = fingerprint.run_fingerprint("01_good", "real")
+    assert fingerprint.record_fingerprint("01_good", "real") == record, "a record is as good without the data at hand"
     edit(checkout / "data" / "registry.yml", "abc", "abd")
     assert len({before, arrived, fingerprint.run_fingerprint("01_good", "real")}) == 3
     assert fingerprint.run_fingerprint("01_good", "cpu") == cpu
