@@ -129,10 +129,26 @@ def test_debris_is_dropped_and_output_kept(root: Path) -> None:
         new_output("stream", name="stdout", text="  0%| | 0/3\r100%|###| 3/3\rdone\n"),
         new_output("stream", name="stdout", text="50%|## | [00:01<00:01, 2.0it/s]\n"),
         new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "bar"}),
-        new_output("display_data", {"text/html": "<b>table</b>", "application/vnd.medgan.claims+json": {"a": 1}}),
+        new_output("display_data", {"text/html": "<b>table</b>", "application/vnd.other+json": {"a": 1}}),
     )
     outputs = staged(root).cells[-1].outputs
     assert [output.get("text") or dict(output.data) for output in outputs] == ["done\n", {"text/html": "<b>table</b>"}]
+
+
+def test_the_table_of_claims_shows_the_record_of_today(root: Path) -> None:
+    values = {"02-does-not-saturate": {"value": 0.25, "control": 0.0}}
+    old = {"text/html": "not recorded yet", "text/plain": "", "application/vnd.medgan.claims+json": values}
+    put_run(root, new_output("execute_result", old))
+    shown = staged(root).cells[-1].outputs[0].data["text/html"]
+    assert "not recorded yet" not in shown and "3 seeds" in shown and "0.25" in shown
+
+
+def test_a_chapter_opens_with_what_was_recorded(root: Path) -> None:
+    put_run(root)
+    page = staged(root)
+    opening = next(cell.source for cell in page.cells if cell.id == "recorded-result")
+    assert "6 s" in opening and "1.2 GB" in opening and "Effects of" in opening
+    assert "recorded-result" not in [cell.id for cell in staged(root, "02_wasserstein").cells], "nothing recorded there"
 
 
 def test_a_picture_without_alt_text_stops_the_build(root: Path) -> None:
