@@ -73,7 +73,7 @@ def execute_all(runs: list[Run], jobs: int, threads: int | None = None) -> list[
     ]
     env = {**os.environ, "MEDGAN_THREADS": str(threads), "MEDGAN_PIPELINE_PID": str(os.getpid())}
     log = ROOT / "_build" / "snakemake.log"
-    print(f"Executing {len(runs)} run{'s' * (len(runs) > 1)} at profile {profile}, {jobs} at a time, "
+    print(f"Executing {len(runs)} run{'s' * (len(runs) > 1)} at profile {profile}, {min(jobs, len(runs))} at a time, "
           f"{threads} thread{'s' * (threads > 1)} each.", flush=True)
     with log.open("w") as output:
         # A session of its own: an interrupt reaches it once, from here, whether it came from a terminal or by kill.
