@@ -140,7 +140,7 @@ def forest(context: Context, chapter: str | None = None) -> str:
         colour = {"supported": "#009E73", "contradicted": "#D55E00"}.get(result.verdict, "#555555")
         marker = {"supported": "o", "contradicted": "X"}.get(result.verdict, "s")
         axis.plot([low, high], [i, i], color=colour, lw=3, solid_capstyle="butt")
-        axis.plot(middle, i, marker, color=colour, ms=9)
+        axis.plot(middle, i, marker, color=colour, ms=9, clip_on=False)
     axis.axvline(1, color="black", lw=1.2, ls="--")
     axis.axvline(0, color="black", lw=0.8)
     axis.set_yticks(range(len(points)), [claim.id for claim, *_ in points], fontsize=11)
@@ -477,8 +477,8 @@ def slips(context: Context) -> str:
          f"A gradient of norm 1 on 32² pixels then costs {_short(barless)} (mean over pixels) instead of "
          f"{_short(right)}."],
         ["Sec. 2.2", "The code that InfoGAN recovers is called x in one sentence; it is c.", "A letter, no number."],
-        ["Eq. 7", "The expectation runs over z, but the generator's only input is the image y.",
-         "With no z there is nothing to average over: the expectation is over y alone."],
+        ["Eq. 7", "It is introduced as the game of Eq. 1, but there is no z: the generator's only input is the image y.",
+         "The expectation is over y alone, and one image has one translation."],
         ["Fig. 9", "The caption uses (g) for two panels.", "A letter, no number."],
     ]
     return table(["Where", "What", "What it changes"], rows)
