@@ -477,7 +477,7 @@ def slips(context: Context) -> str:
          f"A gradient of norm 1 on 32² pixels then costs {_short(barless)} (mean over pixels) instead of "
          f"{_short(right)}."],
         ["Sec. 2.2", "The code that InfoGAN recovers is called x in one sentence; it is c.", "A letter, no number."],
-        ["Eq. 7", "It is introduced as the game of Eq. 1, but there is no z: the generator's only input is the image y.",
+        ["Eq. 7", "It is likened to Eq. 1, but there is no z: the generator's only input is the image y.",
          "The expectation is over y alone, and one image has one translation."],
         ["Fig. 9", "The caption uses (g) for two panels.", "A letter, no number."],
     ]
