@@ -102,9 +102,24 @@ def test_every_update_of_D_sees_its_own_samples():
     x = torch.arange(24.0).reshape(12, 2)
     assert method.draws == 3
     method.step({"x": x})
-    real, fake = seen[0:6:2], seen[1:6:2]  # then comes G's
-    assert torch.equal(torch.cat(real), x) and len(seen) == 7
+    assert [len(samples) for samples in seen] == [8, 8, 8, 4]  # real and generated ones at once; then comes G's
+    real, fake = zip(*(samples.chunk(2) for samples in seen[:3]), strict=True)
+    assert torch.equal(torch.cat(real), x)
     assert len({tuple(f.flatten().tolist()) for f in fake}) == 3
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_one_pass_for_real_and_generated_samples_changes_nothing(objective):
+    """D may see both at once because it looks at each sample by itself; where it doesn't, it sees them apart."""
+    updates = []
+    for apart in (False, True):
+        method = make(objective).double()
+        method.D.per_sample = not apart
+        torch.manual_seed(1)
+        method.update_D(torch.randn(16, 2, dtype=torch.float64))
+        updates.append(torch.cat([p.grad.flatten() for p in method.D.parameters()]))
+    torch.testing.assert_close(*updates)
+    assert not hasattr(nn.Sequential(nn.BatchNorm1d(2)), "per_sample")
 
 
 def test_D_stays_trainable_where_it_was():

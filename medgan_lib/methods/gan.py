@@ -67,22 +67,26 @@ class GAN(Method):
         Returns "loss_D" (with the penalty, as Table 1 has it) and "wasserstein", E[D(x)] - E[D(G(z))], of the last
         update of D, "penalty" (Eq. 4's expectation, without lambda) where there is one, and "loss_G".
         """
-        x = batch["x"]
+        x, y = batch["x"], self.condition(batch)
         if len(x) % self.n_critic:
             raise ValueError(f"{len(x)} samples cannot be dealt out to {self.n_critic} updates of D (n_critic)")
-        for real in x.chunk(self.n_critic):
-            losses_D = self.update_D(real)
-        return losses_D | self.update_G(len(real))
+        for real, *of_real in zip(*(part.chunk(self.n_critic) for part in (x, *y)), strict=True):
+            losses_D = self.update_D(real, *of_real)
+        return losses_D | self.update_G(len(real), *of_real)
 
-    def update_D(self, x: Tensor) -> dict[str, Tensor]:
+    def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """What both players get beside their input, with as many items as ``batch["x"]``: here nothing."""
+        return ()
+
+    def update_D(self, x: Tensor, *y: Tensor) -> dict[str, Tensor]:
         """One descent step of D on its loss in Table 1, then clipping."""
         with torch.no_grad():
-            fake = self.G(self.noise(len(x)))
-        real_logits, fake_logits = self.D(x), self.D(fake)
+            fake = self.G(self.noise(len(x)), *y)
+        real_logits, fake_logits = self.judge(x, fake, *y)
         loss = OBJECTIVES[self.objective].discriminator(real_logits, fake_logits)
         history = {"wasserstein": (real_logits.mean() - fake_logits.mean()).detach()}
         if self.penalty:
-            penalty = gradient_penalty(self.D, x, fake, one_sided=self.one_sided)
+            penalty = gradient_penalty(self.D, x, fake, *y, one_sided=self.one_sided)
             loss = loss + self.penalty * penalty
             history["penalty"] = penalty.detach()
         self.opt_D.zero_grad()
@@ -92,10 +96,16 @@ class GAN(Method):
             clip_weights_(self.D, self.clip)
         return {"loss_D": loss.detach()} | history
 
-    def update_G(self, n: int) -> dict[str, Tensor]:
+    def judge(self, x: Tensor, fake: Tensor, *y: Tensor) -> tuple[Tensor, Tensor]:
+        """D on real and on generated samples: in one pass, which is faster, if it looks at each sample by itself."""
+        if not getattr(self.D, "per_sample", False):
+            return self.D(x, *y), self.D(fake, *y)
+        return self.D(torch.cat([x, fake]), *(torch.cat([part, part]) for part in y)).chunk(2)
+
+    def update_G(self, n: int, *y: Tensor) -> dict[str, Tensor]:
         """One descent step of G on its loss in Table 1, on n samples. D passes gradients on and keeps none."""
         with frozen(self.D):
-            loss = OBJECTIVES[self.objective].generator(self.D(self.G(self.noise(n))))
+            loss = OBJECTIVES[self.objective].generator(self.D(self.G(self.noise(n), *y), *y))
             self.opt_G.zero_grad()
             loss.backward()
         self.opt_G.step()

@@ -1,7 +1,7 @@
-"""Small generators, critics and encoders, one class each for 1-D signals, 2-D images and 3-D volumes.
+"""Small convolutional generators, critics and encoders, one class each for 1-D, 2-D and 3-D samples.
 
 A ``shape`` is (channels, *spatial); every spatial size is a multiple of 8, because three stages halve or double it.
-Images are in [-1, 1]. Nothing here knows what the networks are trained for.
+Images are in [-1, 1].
 """
 
 from __future__ import annotations
@@ -14,30 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_STAGES = 3
-_CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-_CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
-_BATCH_NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+from .mlp import initialise
 
-
-class MLP(nn.Sequential):
-    """``depth`` hidden layers of ``width`` units with LeakyReLU(0.2): (n, inputs) -> (n, outputs).
-
-    As a generator it draws its noise from ``latent = inputs`` dimensions.
-    """
-
-    def __init__(self, inputs: int, outputs: int, width: int = 128, depth: int = 3) -> None:
-        sizes = [inputs] + [width] * depth
-        layers: list[nn.Module] = []
-        for before, after in pairwise(sizes):
-            layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
-        super().__init__(*layers, nn.Linear(sizes[-1], outputs))
-        self.latent = inputs
-        _initialise(self)
-        for layer in self:
-            if isinstance(layer, nn.Linear):  # with few inputs and no bias all kinks would lie at the origin
-                bound = layer.in_features**-0.5
-                nn.init.uniform_(layer.bias, -bound, bound)
+STAGES = 3
+CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+BATCH_NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class ResizeConv(nn.Module):
@@ -61,9 +43,9 @@ class ResizeConv(nn.Module):
         for axis in spatial:
             size = [0, 0] * (kernel.ndim - axis - 1)
             kernel = F.pad(kernel, [*size, 0, 1]) + F.pad(kernel, [*size, 1, 0])
-        if _is_channels_last(x):  # the kernel is new each time and has to follow the images' layout
+        if is_channels_last(x):  # the kernel is new each time and has to follow the images' layout
             kernel = kernel.contiguous(memory_format=torch.channels_last)
-        return _CONV_TRANSPOSE[len(spatial)](x, kernel, stride=2, padding=1)
+        return CONV_TRANSPOSE[len(spatial)](x, kernel, stride=2, padding=1)
 
 
 class Generator(nn.Module):
@@ -76,26 +58,26 @@ class Generator(nn.Module):
 
     def __init__(self, shape: Sequence[int], latent: int = 64, width: int = 64) -> None:
         super().__init__()
-        channels, *size = self.shape = _checked(shape)
+        channels, *size = self.shape = checked_shape(shape)
         dims = len(size)
         widths = [4 * width, 2 * width, width, max(width // 2, 1)]
         self.latent = latent
-        start = [s >> _STAGES for s in size]
+        start = [s >> STAGES for s in size]
         layers: list[nn.Module] = [
             nn.Linear(latent, widths[0] * math.prod(start), bias=False),
             nn.Unflatten(1, (widths[0], *start)),
-            _BATCH_NORM[dims](widths[0]),
+            BATCH_NORM[dims](widths[0]),
             nn.ReLU(inplace=True),
         ]
         for before, after in pairwise(widths):
-            layers += [ResizeConv(dims, before, after), _BATCH_NORM[dims](after), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers, _CONV[dims](widths[-1], channels, 3, padding=1), nn.Tanh())
-        _initialise(self)
+            layers += [ResizeConv(dims, before, after), BATCH_NORM[dims](after), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers, CONV[dims](widths[-1], channels, 3, padding=1), nn.Tanh())
+        initialise(self)
 
     def forward(self, z: Tensor) -> Tensor:
         dense, *rest = self.layers
         x = rest[0](dense(z))
-        if _is_channels_last(self.layers[-2].weight):  # noise has no layout, so the maps take that of the weights
+        if is_channels_last(self.layers[-2].weight):  # noise has no layout, so the maps take that of the weights
             x = x.contiguous(memory_format=torch.channels_last)
         for layer in rest[1:]:
             x = layer(x)
@@ -110,15 +92,17 @@ class Critic(nn.Module):
     Raises ValueError for an unsupported shape, and for images of another shape than it was made for.
     """
 
+    per_sample = True
+
     def __init__(self, shape: Sequence[int], width: int = 64) -> None:
         super().__init__()
-        self.shape = _checked(shape)
-        self.layers = nn.Sequential(*_downsampling(self.shape, width), nn.Flatten())
-        self.dense = nn.Linear(_flat(self.shape, width), 1)
-        _initialise(self)
+        self.shape = checked_shape(shape)
+        self.layers = nn.Sequential(*downsampling(self.shape, width), nn.Flatten())
+        self.dense = nn.Linear(flat_size(self.shape, width), 1)
+        initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dense(self.layers(_matching(x, self.shape))).squeeze(1)
+        return self.dense(self.layers(matching(x, self.shape))).squeeze(1)
 
 
 class Encoder(nn.Module):
@@ -130,56 +114,47 @@ class Encoder(nn.Module):
 
     def __init__(self, shape: Sequence[int], outputs: int, width: int = 32) -> None:
         super().__init__()
-        self.shape = _checked(shape)
+        self.shape = checked_shape(shape)
         self.layers = nn.Sequential(
-            *_downsampling(self.shape, width, norm=True),
+            *downsampling(self.shape, width, norm=True),
             nn.Flatten(),
-            nn.Linear(_flat(self.shape, width), 64),
+            nn.Linear(flat_size(self.shape, width), 64),
             nn.LeakyReLU(0.2),
         )
         self.dense = nn.Linear(64, outputs)
-        _initialise(self)
+        initialise(self)
 
     def features(self, x: Tensor) -> Tensor:
-        return self.layers(_matching(x, self.shape))
+        return self.layers(matching(x, self.shape))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dense(self.features(x))
 
 
-def _is_channels_last(x: Tensor) -> bool:
+def is_channels_last(x: Tensor) -> bool:
     return x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-def _downsampling(shape: tuple[int, ...], width: int, norm: bool = False) -> list[nn.Module]:
+def downsampling(shape: tuple[int, ...], width: int, norm: bool = False) -> list[nn.Module]:
     dims, widths = len(shape) - 1, [shape[0], width, 2 * width, 4 * width]
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
-        layers.append(_CONV[dims](before, after, 4, stride=2, padding=1, bias=not norm))
+        layers.append(CONV[dims](before, after, 4, stride=2, padding=1, bias=not norm))
         if norm:
-            layers.append(_BATCH_NORM[dims](after))
+            layers.append(BATCH_NORM[dims](after))
         layers.append(nn.LeakyReLU(0.2, inplace=True))
     return layers
 
 
-def _flat(shape: tuple[int, ...], width: int) -> int:
-    return 4 * width * math.prod(s >> _STAGES for s in shape[1:])
+def flat_size(shape: tuple[int, ...], width: int) -> int:
+    return 4 * width * math.prod(s >> STAGES for s in shape[1:])
 
 
-def _initialise(module: nn.Module) -> None:
-    """He initialisation for LeakyReLU(0.2), biases at zero: the signal keeps its size whatever the width."""
-    for layer in module.modules():
-        if isinstance(layer, (nn.Linear, *_CONV.values())):
-            nn.init.kaiming_normal_(layer.weight, a=0.2)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-
-
-def _checked(shape: Sequence[int]) -> tuple[int, ...]:
+def checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
     channels, *size = shape
-    if channels < 1 or len(size) not in _CONV:
+    if channels < 1 or len(size) not in CONV:
         raise ValueError(f"shape {tuple(shape)} must be (channels, *spatial) with one to three spatial sizes")
-    step = 1 << _STAGES
+    step = 1 << STAGES
     if any(s < step or s % step for s in size):
         padded = tuple(max(-(-s // step), 1) * step for s in size)
         raise ValueError(
@@ -189,7 +164,7 @@ def _checked(shape: Sequence[int]) -> tuple[int, ...]:
     return (channels, *size)
 
 
-def _matching(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+def matching(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     if tuple(x.shape[1:]) != shape:
         raise ValueError(f"images of shape {tuple(x.shape[1:])} for a network made for {shape}: crop, pad or resample")
     return x
