@@ -1,7 +1,9 @@
-"""What a chapter's numbers depend on, as a hash: its code, the modules it imports, its parameters, its data.
+"""What a chapter's numbers depend on, as a hash: its code, what it uses of the modules it imports, parameters, data.
 
 Comments, docstrings, line breaks and the page's prose change no number and no hash. Sources are compared as syntax
-trees; imports are followed statically through ``medgan_lib``, those inside functions included.
+trees; imports are followed statically through ``medgan_lib``, those inside functions included. Of a module counts what
+can be reached: a function, class or constant whose name no reached code mentions is left out, so that a new network
+in a module makes no chapter stale that doesn't use it.
 """
 
 import ast
@@ -11,7 +13,7 @@ import os
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 import yaml
@@ -23,6 +25,8 @@ from pipeline import profile_parameters
 PRESENTATION = ("medgan_lib.figures", "medgan_lib.ledger")
 # Set for each run by the pipeline; no part of what a chapter is.
 PER_RUN = ("seed", "checkpoints")
+# In medgan_lib/cohorts/__init__.py: name -> (module, function).
+COHORT_TABLES = ("EMBEDDED", "REAL")
 
 
 def digest(value: Any) -> str:
@@ -78,26 +82,108 @@ def module_file(name: str, root: Path) -> Path | None:
     return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
 
 
-@cache
-def _module(path: Path, name: str, mtime_ns: int) -> tuple[str, frozenset[str]]:
-    source = path.read_text(encoding="utf-8")
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    return code_hash(source), frozenset(imported_names(source, package))
+class Statement(NamedTuple):
+    """A statement at the top of a module: the names it gives, what it mentions and imports, its hash.
+
+    One that gives no name does something by itself and always counts.
+    """
+
+    gives: frozenset[str]
+    mentions: frozenset[str]
+    imports: frozenset[str]
+    code: str
 
 
-def module_hashes(names: set[str], root: Path) -> dict[str, str]:
-    """Hashes of the ``medgan_lib`` modules among ``names`` and of all that they import, directly or not."""
-    found: dict[str, str] = {}
-    waiting = set(names)
-    while waiting:
-        name = waiting.pop()
-        if "." in name:  # importing a.b runs a/__init__.py too
-            waiting.update({name.rpartition(".")[0]} - found.keys())
-        path = module_file(name, root)
-        if path is not None and name not in found:
-            found[name], imports = _module(path, name, path.stat().st_mtime_ns)
-            waiting |= imports - found.keys()
+def mentioned(source: str) -> set[str]:
+    """Identifiers in ``source``, and strings that could be one: they may reach a definition through ``getattr``."""
+    words = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Name(id=word) | ast.Attribute(attr=word):
+                words.add(word)
+            case ast.Constant(value=str(word)) if word.isidentifier():
+                words.add(word)
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                words.update(part for alias in aliases for part in alias.name.split("."))
+    return words
+
+
+def given(statement: ast.stmt) -> set[str]:
+    """Names that a definition, an assignment or an import puts into its module."""
+    match statement:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return {name}
+        case ast.Assign(targets=targets):
+            return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return {name}
+        case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+            return {alias.asname or alias.name.split(".")[0] for alias in aliases}
+    return set()
+
+
+def statements(source: str, package: str) -> list[Statement]:
+    """The statements of a module in order, an import of several names taken apart.
+
+    Left out are those that no number depends on: docstrings, ``__all__``, what only a type checker reads, and the
+    tables of cohorts, of which `module_hashes` takes the cohorts that are named.
+    """
+    found = []
+    for node in ast.parse(source).body:
+        names = given(node)
+        text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        checker = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        if text or checker or future or names & {"__all__", *COHORT_TABLES}:
+            continue
+        parts = [node]
+        if isinstance(node, ast.ImportFrom):
+            parts = [ast.ImportFrom(node.module, [alias], node.level) for alias in node.names]
+        for part in parts:
+            plain = ast.unparse(_without_docstrings(part))
+            found.append(Statement(
+                frozenset(given(part)), frozenset(mentioned(plain)), frozenset(imported_names(plain, package)),
+                digest(canonical(part)),
+            ))
     return found
+
+
+def _without_docstrings(statement: ast.stmt) -> ast.stmt:
+    for node in ast.walk(statement):
+        definition = isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        if definition and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return statement
+
+
+@cache
+def _module(path: Path, name: str, mtime_ns: int) -> list[Statement]:
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    return statements(path.read_text(encoding="utf-8"), package)
+
+
+def module_hashes(names: set[str], words: set[str], root: Path) -> dict[str, str]:
+    """Hashes of what can be reached of ``medgan_lib`` from code that imports ``names`` and mentions ``words``."""
+    modules: dict[str, list[Statement]] = {}
+    used: dict[str, set[int]] = {}
+    waiting, words, grew = set(names), set(words), True
+    while waiting or grew:
+        while waiting:
+            name = waiting.pop()
+            if "." in name:  # importing a.b runs a/__init__.py too
+                waiting.update({name.rpartition(".")[0]} - modules.keys())
+            path = module_file(name, root)
+            if path is not None and name not in modules:
+                modules[name], used[name] = _module(path, name, path.stat().st_mtime_ns), set()
+        grew = False
+        for name, content in modules.items():
+            for number, statement in enumerate(content):
+                if number not in used[name] and (not statement.gives or statement.gives & words):
+                    used[name].add(number)
+                    words |= statement.mentions
+                    waiting |= statement.imports - modules.keys()
+                    grew = True
+    return {name: digest([content[i].code for i in sorted(used[name])]) for name, content in modules.items()}
 
 
 def tags(cell: Any) -> list[str]:
@@ -117,14 +203,15 @@ def default_parameters(notebook: Any) -> dict[str, Any]:
     }
 
 
-def cohort_modules(words: set[str], root: Path) -> set[str]:
-    """The modules of the cohorts among ``words``: ``cohorts.load`` imports them by name, which no import shows."""
+def cohort_sources(words: set[str], root: Path) -> tuple[set[str], set[str]]:
+    """Modules and functions of the cohorts among ``words``: ``cohorts.load`` finds them by name, without an import."""
     table = root / "medgan_lib" / "cohorts" / "__init__.py"
-    modules = {}
+    known = {}
     for statement in ast.parse(table.read_text(encoding="utf-8")).body:
-        if isinstance(statement, ast.Assign) and getattr(statement.targets[0], "id", "") in ("EMBEDDED", "REAL"):
-            modules |= {name: module for name, (module, _) in ast.literal_eval(statement.value).items()}
-    return {f"medgan_lib.cohorts.{modules[word]}" for word in words & modules.keys()}
+        if isinstance(statement, ast.Assign) and given(statement) & set(COHORT_TABLES):
+            known |= ast.literal_eval(statement.value)
+    found = [known[word] for word in words & known.keys()]
+    return {f"medgan_lib.cohorts.{module}" for module, _ in found}, {function for _, function in found}
 
 
 def real_data(words: set[str], root: Path) -> dict[str, Any]:
@@ -153,12 +240,14 @@ def components(chapter: str, profile: str, root: Path | None = None) -> dict[str
     parameters = {name: value for name, value in parameters.items() if name not in PER_RUN}
     # A cohort is named by a parameter or in a cell: load(dataset), load("ring").
     nodes = (node for source in cells for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
-    words = {value for value in (*parameters.values(), *(node.value for node in nodes)) if isinstance(value, str)}
+    strings = {value for value in (*parameters.values(), *(node.value for node in nodes)) if isinstance(value, str)}
+    modules, functions = cohort_sources(strings, root)
+    words = strings.union(functions, *map(mentioned, cells))
     return {
         "code": [code_hash(source) for source in cells],
-        "modules": module_hashes(imports | cohort_modules(words, root), root),
+        "modules": module_hashes(imports | modules, words, root),
         "parameters": parameters,
-        "data": real_data(words, root),
+        "data": real_data(strings, root),
     }
 
 

@@ -204,7 +204,8 @@ def test_describe_gives_ranges_in_units_and_counts():
 
 
 def test_names_lists_the_embedded_first():
-    assert cohorts.names() == ("ring", "grid", "lines", "digits", "heads", "nodules", "mnist", "lung_nodules")
+    embedded = ("ring", "grid", "lines", "digits", "stacked_digits", "heads", "nodules")
+    assert cohorts.names() == (*embedded, "mnist", "lung_nodules", "brain_mr_contrasts")
 
 
 @pytest.mark.parametrize(

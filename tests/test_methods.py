@@ -113,10 +113,10 @@ def test_one_pass_for_real_and_generated_samples_changes_nothing(objective):
     """D may see both at once because it looks at each sample by itself; where it doesn't, it sees them apart."""
     updates = []
     for apart in (False, True):
-        method = make(objective).double()
+        method = make(objective)
         method.D.per_sample = not apart
         torch.manual_seed(1)
-        method.update_D(torch.randn(16, 2, dtype=torch.float64))
+        method.update_D(torch.randn(16, 2))
         updates.append(torch.cat([p.grad.flatten() for p in method.D.parameters()]))
     torch.testing.assert_close(*updates)
     assert not hasattr(nn.Sequential(nn.BatchNorm1d(2)), "per_sample")

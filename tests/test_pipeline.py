@@ -59,12 +59,12 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     files = {
         "__init__.py": "",
         "direct.py": "def f():\n    from .deep import g\n    return g()\n",
-        "deep.py": '"""Doc."""\n\nSCALE = 2  # twice\n\n\ndef g():\n    """Doc."""\n    return SCALE\n',
+        "deep.py": '"""Doc."""\n\nSCALE = 2  # twice\nOTHER = 5\n\n\ndef g():\n    """Doc."""\n    return SCALE\n',
         "unrelated.py": "X = 1\n",
         "figures.py": "COLOUR = 1\n",
         "cohorts/__init__.py": 'EMBEDDED = {"ring": ("toys", "ring")}\nREAL = {"lungs": ("real", "lungs")}\n',
-        "cohorts/toys.py": "N = 3\n",
-        "cohorts/real.py": "N = 3\n",
+        "cohorts/toys.py": "N = 3\n\n\ndef ring(split):\n    return N\n",
+        "cohorts/real.py": "N = 3\n\n\ndef lungs(split):\n    return N\n",
     }
     for name, text in files.items():
         (tmp_path / "medgan_lib" / name).write_text(text)
@@ -78,8 +78,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "book" / "profiles" / "real.yml").write_text("01_good: {dataset: lungs}\n")
     good = GOOD.replace("CLAIMS", str(tmp_path / "book" / "claims.yml"))
     bad = '1 / 0\nledger.record("02-never", 1)'
-    for name, cells in {"01_good": ("import medgan_lib.figures\nfrom medgan_lib import direct", good),
-                        "02_bad": (bad,)}.items():
+    uses = "import medgan_lib.figures\nfrom medgan_lib import direct\nuse = direct.f, medgan_lib.figures.COLOUR"
+    for name, cells in {"01_good": (uses, good), "02_bad": (bad,)}.items():
         nbformat.write(notebook(*cells), tmp_path / "notebooks" / f"{name}.ipynb")
     write_setup_cells(tmp_path)
     monkeypatch.setattr(pipeline, "ROOT", tmp_path)
@@ -122,6 +122,27 @@ def test_a_constant_in_a_module_imported_by_a_module_inside_a_function_does(chec
         "medgan_lib.deep"
     }
     assert fingerprint.digest(after) != fingerprint.digest(before)
+
+
+@pytest.mark.parametrize(("old", "new", "matters"), [
+    ("OTHER = 5", "OTHER = 6", False),
+    ("OTHER = 5", "OTHER = 5\n\n\ndef h():\n    return SCALE", False),
+    ("OTHER = 5", "OTHER = 5\nprint(OTHER)", True),  # does something whoever imports it
+    ("return SCALE", "return SCALE * 2", True),
+    ("return SCALE", "return globals()['OTHER']", True),
+], ids=str)
+def test_of_a_module_counts_what_the_chapter_can_reach(checkout: Path, old: str, new: str, matters: bool) -> None:
+    before = fingerprint.run_fingerprint("01_good", "cpu")
+    edit(checkout / "medgan_lib" / "deep.py", old, new)
+    assert (fingerprint.run_fingerprint("01_good", "cpu") != before) is matters
+
+
+def test_another_cohort_in_the_table_does_not(checkout: Path) -> None:
+    before = fingerprint.run_fingerprint("01_good", "cpu")
+    edit(checkout / "medgan_lib" / "cohorts" / "__init__.py", "EMBEDDED = {", 'EMBEDDED = {"grid": ("toys", "grid"), ')
+    assert fingerprint.run_fingerprint("01_good", "cpu") == before
+    edit(checkout / "medgan_lib" / "cohorts" / "__init__.py", '("toys", "ring")', '("real", "lungs")')
+    assert fingerprint.run_fingerprint("01_good", "cpu") != before
 
 
 def test_an_unrelated_module_does_not(checkout: Path) -> None:

@@ -19,12 +19,15 @@ EMBEDDED = {
     "grid": ("toys", "grid"),
     "lines": ("toys", "lines"),
     "digits": ("digits", "load"),
+    "stacked_digits": ("stacked", "digits"),
     "heads": ("heads", "load"),
     "nodules": ("nodules", "load"),
 }
 REAL = {
     "mnist": ("real", "mnist"),
+    "stacked_mnist": ("stacked", "mnist"),
     "lung_nodules": ("real", "lung_nodules"),
+    "brain_mr_contrasts": ("brain_mr_contrasts", "load"),
 }
 
 

@@ -1,7 +1,29 @@
 """One file a method, each with one ``step`` that reads like the paper."""
 
 from medgan_lib.methods.base import Method
+from medgan_lib.methods.bigan import BiGAN
 from medgan_lib.methods.classifier import Classifier
+from medgan_lib.methods.conditional import ConditionalGAN
+from medgan_lib.methods.contrastive import Contrastive
 from medgan_lib.methods.gan import GAN
+from medgan_lib.methods.infogan import Codes, InfoGAN
+from medgan_lib.methods.lapgan import LAPGAN, Band
+from medgan_lib.methods.progressive import ProgressiveGAN
+from medgan_lib.methods.uniform import UniformGAN
+from medgan_lib.methods.unrolled import UnrolledGAN
 
-__all__ = ["GAN", "Classifier", "Method"]
+__all__ = [
+    "GAN",
+    "LAPGAN",
+    "Band",
+    "BiGAN",
+    "Classifier",
+    "Codes",
+    "ConditionalGAN",
+    "Contrastive",
+    "InfoGAN",
+    "Method",
+    "ProgressiveGAN",
+    "UniformGAN",
+    "UnrolledGAN",
+]

@@ -24,6 +24,9 @@ class GAN(Method):
     clip <= 0, penalty < 0 or ema outside [0, 1).
     """
 
+    averaged: tuple[str, ...] = ("G",)
+    """Players of which ``<name>_ema`` keeps the average."""
+
     def __init__(
         self,
         G: nn.Module,
@@ -131,17 +134,19 @@ class GAN(Method):
 
     @torch.no_grad()
     def _average(self) -> None:
-        """G_ema <- G_ema + (1 - decay) (G - G_ema), buffers too.
+        """G_ema <- G_ema + (1 - decay) (G - G_ema), buffers too, and so for every player in `averaged`.
 
         The decay grows as (1 + t) / (10 + t) up to ``ema``, so that the first, untrained weights are soon forgotten.
         """
         self.updates += 1
         weight = (9 / (10 + self.updates)).clamp_min(1 - self.ema)
-        for average, now in zip(self.G_ema.state_dict().values(), self.G.state_dict().values(), strict=True):
-            if average.is_floating_point():
-                average.lerp_(now, weight)
-            else:
-                average.copy_(now)
+        for name in self.averaged:
+            averages, values = (getattr(self, n).state_dict().values() for n in (f"{name}_ema", name))
+            for average, now in zip(averages, values, strict=True):
+                if average.is_floating_point():
+                    average.lerp_(now, weight)
+                else:
+                    average.copy_(now)
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {"D": self.opt_D, "G": self.opt_G}

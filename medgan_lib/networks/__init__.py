@@ -4,7 +4,42 @@
 samples of two kinds may pass it together.
 """
 
+from medgan_lib.networks.conditional import ConditionalCritic, ConditionalGenerator, Conditioned
+from medgan_lib.networks.dcgan import DCCritic, DCGenerator, pooled_down, pooled_up, strided_down, strided_up
+from medgan_lib.networks.dense import DenseCritic, DenseGenerator
 from medgan_lib.networks.images import Critic, Encoder, Generator, ResizeConv
+from medgan_lib.networks.joint import JointCritic
+from medgan_lib.networks.minibatch import MinibatchDiscrimination
 from medgan_lib.networks.mlp import MLP
+from medgan_lib.networks.progressive import GrowingCritic, GrowingGenerator
+from medgan_lib.networks.pyramid import BandCritic, BandGenerator
+from medgan_lib.networks.stacked import StackedMLP
+from medgan_lib.networks.text import TextEncoder, Vocabulary
 
-__all__ = ["MLP", "Critic", "Encoder", "Generator", "ResizeConv"]
+__all__ = [
+    "MLP",
+    "BandCritic",
+    "BandGenerator",
+    "ConditionalCritic",
+    "ConditionalGenerator",
+    "Conditioned",
+    "Critic",
+    "DCCritic",
+    "DCGenerator",
+    "DenseCritic",
+    "DenseGenerator",
+    "Encoder",
+    "Generator",
+    "GrowingCritic",
+    "GrowingGenerator",
+    "JointCritic",
+    "MinibatchDiscrimination",
+    "ResizeConv",
+    "StackedMLP",
+    "TextEncoder",
+    "Vocabulary",
+    "pooled_down",
+    "pooled_up",
+    "strided_down",
+    "strided_up",
+]

@@ -1,0 +1,63 @@
+"""Progressive growing of G and D (Karras et al. 2018; review Sec. 2.4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from medgan_lib.methods.gan import GAN
+from medgan_lib.networks.progressive import Growing, halved, repeated
+
+
+class ProgressiveGAN(GAN):
+    """A GAN whose players grow: ``hold`` steps at the first resolution, ``fade`` + ``hold`` steps at each next one.
+
+    During a fade the newest stage of both counts alpha = 1/(fade+1), 2/(fade+1), ..., and real images are blended with
+    their coarser versions alike. The last resolution is held for as long as training goes on. G and D are
+    `networks.GrowingGenerator` and `GrowingCritic` of one shape, with any number of channels; the rest is `GAN`'s.
+    ``batch["x"]`` has the full size. Raises ValueError for hold < 1, fade < 0 or players that grow differently.
+    """
+
+    def __init__(self, G: Growing, D: Growing, objective: str = "wgan-gp", *, fade: int, hold: int, **options) -> None:
+        if (G.shape, G.resolutions) != (D.shape, D.resolutions):
+            raise ValueError(f"G grows over {G.resolutions} to {G.shape}, D over {D.resolutions} to {D.shape}")
+        if hold < 1 or fade < 0:
+            raise ValueError(f"hold must be at least 1 and fade at least 0, not {hold} and {fade}")
+        super().__init__(G, D, objective, **options)
+        self.fade, self.hold = fade, hold
+        self.register_buffer("done", torch.zeros((), dtype=torch.int64))
+        self.register_load_state_dict_post_hook(ProgressiveGAN._read)
+        self._read()
+
+    def schedule(self, step: int) -> tuple[int, float]:
+        """Resolution and alpha of the step after ``step`` steps."""
+        resolutions = self.G.resolutions
+        grown, within = divmod(max(step - self.hold, 0), self.fade + self.hold)
+        if step < self.hold:
+            return resolutions[0], 1.0
+        if grown + 1 >= len(resolutions):
+            return resolutions[-1], 1.0
+        return resolutions[grown + 1], min((within + 1) / (self.fade + 1), 1.0)
+
+    def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`GAN.step` at the resolution and share of the schedule. Returns the same, and "resolution" and "alpha"."""
+        resolution, alpha = self.schedule(self._done)
+        for player in self.networks().values():
+            player.grow(resolution, alpha)
+        losses = super().step(batch | {"x": self.seen(batch["x"])})
+        self._done += 1
+        self.done += 1
+        state = {"resolution": resolution, "alpha": alpha}
+        return losses | {name: batch["x"].new_full((), value) for name, value in state.items()}
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Real images (n, c, size, size) as D is to see them now: at its resolution, and blended as G's images are."""
+        x = F.avg_pool2d(x, x.shape[-1] // self.D.resolution)
+        return x if self.D.alpha == 1 else self.D.blend(repeated(halved(x)), x)
+
+    def _read(self, _: object = None) -> None:
+        """After loading: the count for Python, because looking into the buffer would make a GPU wait at every step."""
+        self._done = int(self.done)
+        for player in self.networks().values():  # so that a new method can be sampled
+            player.grow(*self.schedule(max(self._done - 1, 0)))
