@@ -310,6 +310,8 @@ def origin(tmp_path, monkeypatch):
             checksum = {"sha256": hashlib.sha256(data).hexdigest()} if name == "mnist" else {}
             about["files"].append({"name": file, "urls": [f"{address}/gone/{file}", f"{address}/{file}"], **checksum})
         monkeypatch.setitem(registry(), name, about)
+    for name in set(registry()) - {"mnist", "lung_nodules"}:
+        monkeypatch.delitem(registry(), name)
     yield folder
     server.shutdown()
     server.server_close()
@@ -455,7 +457,7 @@ def test_a_full_disk_leaves_nothing_and_the_other_data_set_is_still_fetched(orig
 
 def test_an_unknown_name_stops_before_any_download(root, capsys):
     assert fetch.main(["mnist", "cifar"]) == 1
-    assert capsys.readouterr().err == "unknown data set 'cifar'; there are mnist, lung_nodules\n"
+    assert capsys.readouterr().err == f"unknown data set 'cifar'; there are {', '.join(registry())}\n"
     assert not root.exists()
 
 

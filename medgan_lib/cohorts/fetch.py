@@ -14,12 +14,14 @@ import re
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from . import brain_mr_contrasts
 from .cache import atomic, data_root
 from .real import read_npz
 from .registry import entry, registry
@@ -151,6 +153,15 @@ def convert_lung_nodules(originals: dict[str, Path], about: dict[str, Any]) -> d
 def _read_members(archive: Path) -> dict[str, bytes]:
     """Label files and the images they name, by their path below src/data; nothing is unpacked onto the disk."""
     wanted = re.compile(r"[^/]+/src/data/((?:train|val|test)(?:/image_\d+\.jpg|datalabels\.txt))")
+    found = _members(archive, wanted, most=20_000, most_bytes=500_000)
+    labels = [name for name in found if name.endswith(".txt")]
+    listed = {line.split()[0] for name in labels for line in found[name].decode().splitlines()}
+    needed = listed | {f"{split}datalabels.txt" for split in ("train", "val", "test")}
+    return _complete(found, needed, archive)
+
+
+def _members(archive: Path, wanted: re.Pattern[str], most: int, most_bytes: int) -> dict[str, bytes]:
+    """The regular files whose path matches ``wanted``, by its first group; ValueError if more or larger than that."""
     found: dict[str, bytes] = {}
     try:
         with tarfile.open(archive, "r:gz") as tar:
@@ -158,14 +169,15 @@ def _read_members(archive: Path) -> dict[str, bytes]:
                 match = wanted.fullmatch(member.name)
                 if not match or not member.isreg():
                     continue
-                if member.size > 500_000 or len(found) > 20_000:
+                if member.size > most_bytes or len(found) > most:
                     raise ValueError(f"{archive.name} has larger or more files than this data set")
                 found[match[1]] = tar.extractfile(member).read()
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{archive.name} is truncated or not a tar.gz archive ({error})") from error
-    labels = [name for name in found if name.endswith(".txt")]
-    listed = {line.split()[0] for name in labels for line in found[name].decode().splitlines()}
-    needed = listed | {f"{split}datalabels.txt" for split in ("train", "val", "test")}
+    return found
+
+
+def _complete(found: dict[str, bytes], needed: set[str], archive: Path) -> dict[str, bytes]:
     missing = sorted(needed - set(found))
     if missing:
         raise ValueError(f"{archive.name} lacks {len(missing)} files, such as {missing[0]}")
@@ -199,9 +211,28 @@ def _grey(data: bytes, name: str) -> np.ndarray:
         raise ValueError(f"{name} can't be read as a JPEG ({error})") from error
 
 
+def convert_brain_mr_contrasts(originals: dict[str, Path], about: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The NIfTI files, and the DICOM series in the one archive, to {images, subject, channels}."""
+    (archive,) = (path for name, path in originals.items() if name.endswith(".tar.gz"))
+    files = {name: path for name, path in originals.items() if path != archive}
+    folders = [
+        folder
+        for session in brain_mr_contrasts.SESSIONS.values()
+        if session.source == brain_mr_contrasts.TCIA
+        for folder in session.originals
+    ]
+    series = {folder: [f"{folder}/{k:06d}.dcm" for k in range(22)] for folder in folders}
+    wanted = re.compile(rf"[^/]+/data/TestVolumes/((?:{'|'.join(folders)})/\d{{6}}\.dcm)")
+    needed = {name for names in series.values() for name in names}
+    found = _complete(_members(archive, wanted, most=200, most_bytes=1_000_000), needed, archive)
+    verify_manifest(found, about["manifest_sha256"], archive.name)
+    return brain_mr_contrasts.convert(files | {folder: [found[name] for name in series[folder]] for folder in series})
+
+
 CONVERTERS: dict[str, Callable[[dict[str, Path], dict[str, Any]], dict[str, np.ndarray]]] = {
     "mnist": convert_mnist,
     "lung_nodules": convert_lung_nodules,
+    "brain_mr_contrasts": convert_brain_mr_contrasts,
 }
 
 
