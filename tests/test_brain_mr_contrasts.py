@@ -163,7 +163,7 @@ def test_a_file_that_cannot_be_used_is_refused(root, kind):
     changes = {
         "pickle": {"subject": subject.astype(object)},
         "size": {"images": images[:, :, :190]},
-        "float": {"images": images.astype(np.float32)},
+        "float": {"images": images[:4].astype(np.float32)},  # few, as more bytes than expected are refused as such
         "too many": {"images": np.zeros((519, 3, 192, 192), np.uint8)},
         "channels": {"channels": np.array(["T2", "T1", "FLAIR"], "<U5")},
         "fewer names": {"subject": subject[:-1]},
@@ -171,8 +171,6 @@ def test_a_file_that_cannot_be_used_is_refused(root, kind):
         "no text": {"subject": garbage},
     }
     path = place(root, arrays | changes.get(kind, {}))
-    if kind == "float":  # four times the bytes: refused for them before its type is looked at, unless there are few
-        path = place(root, {**arrays, "images": images[:4].astype(np.float32)})
     if kind == "truncated":
         path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(ValueError, match=BAD[kind]) as error:
@@ -190,13 +188,13 @@ def test_the_prepared_copy_loads(monkeypatch):
     for part in parts:
         for name in ("t1", "t2", "flair"):
             assert float((part[name] > -0.9).float().mean((1, 2, 3)).min()) > 0.03, "every slice has every contrast"
-    # fluid is dark in T1 and FLAIR and bright in T2: among the bright half of the bare brain, T1 and T2 go opposite ways
+    # fluid is dark in T1 and bright in T2: in a bare brain the two go opposite ways
     train = parts[0]
     bare = train["source"] == brain.SOURCES.index("Kirby21")
     inside = (train["t1"][bare] > -0.9) & (train["t2"][bare] > -0.9)
     pair = torch.stack([train["t1"][bare][inside], train["t2"][bare][inside]])
     assert float(torch.corrcoef(pair)[0, 1]) < -0.2
-    # the stroke of C-STAR is in the left hemisphere, on the right of the image: there it is brighter in T2 than its mirror
+    # the stroke of C-STAR is in the left hemisphere, so on the right of the image, and bright in T2
     stroke = train["t2"][train["source"] == brain.SOURCES.index("C-STAR")]
     assert float(stroke[..., 32:].mean() - stroke[..., :32].mean()) > 0.005
 
@@ -207,7 +205,7 @@ CENTRE = (4.0, -10.0, 12.0)  # mm to the right, the front, the head: middle of t
 
 
 def phantom(points):
-    """Signal at points (..., 3) in mm to the right, the front and the head: it rises along each, inside of a cylinder."""
+    """Signal at points (..., 3) in mm to the right, the front and the head: rises along each, inside of a cylinder."""
     right, front, up = np.moveaxis(points, -1, 0)
     inside = (right / 75) ** 2 + (front / 95) ** 2 < 1
     return np.where(inside, 600 + 3 * right + 2 * front + up, 0)
@@ -368,7 +366,7 @@ def test_an_archive_that_is_not_as_described_leaves_nothing(origin, root):
     with pytest.raises(ValueError, match="larger or more files"):
         fetch.fetch(NAME, root)
     archive.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="truncated or not a tar.gz archive"):
+    with pytest.raises(ValueError, match="truncated or not a tar"):
         fetch.fetch(NAME, root)
     assert not (root / NAME).exists()
 
@@ -394,7 +392,8 @@ def test_originals_that_cannot_be_read_are_named(origin):
 def test_the_registry_names_every_original_once():
     about = entry(NAME)
     named = [file["name"] for file in about["files"]]
-    volumes = [file for session in brain.SESSIONS.values() if session.source != brain.TCIA for file in session.originals]
+    sessions = [session for session in brain.SESSIONS.values() if session.source != brain.TCIA]
+    volumes = [file for session in sessions for file in session.originals]
     assert len(volumes) == 33 and sorted(named) == sorted([*volumes, "nd320-c3-3d-imaging-starter.tar.gz"])
     assert sum(len(session.slices) for session in brain.SESSIONS.values()) == about["arrays"]["images"]["shape"][0]
     assert len({file.get("sha256") for file in about["files"]}) == len(named)

@@ -205,7 +205,7 @@ def test_describe_gives_ranges_in_units_and_counts():
 
 def test_names_lists_the_embedded_first():
     embedded = ("ring", "grid", "lines", "digits", "stacked_digits", "heads", "nodules")
-    assert cohorts.names() == (*embedded, "mnist", "lung_nodules", "brain_mr_contrasts")
+    assert cohorts.names() == (*embedded, "mnist", "stacked_mnist", "lung_nodules", "brain_mr_contrasts")
 
 
 @pytest.mark.parametrize(
