@@ -112,15 +112,15 @@ def finds_both_corners(fake: torch.Tensor) -> bool:
     """Most images have a bright spot in one corner and the other corner dark; neither corner is left out."""
     half = fake.shape[-1] // 2
     first, second = fake[..., :half, :half].mean((1, 2, 3)), fake[..., half:, half:].mean((1, 2, 3))
-    side = (first - second).abs() > 0.2  # about 0.6 in truth
-    return bool(side.float().mean() > 0.5 and 0.15 < (first > second).float().mean() < 0.85)
+    side = (first - second).abs() > 0.3  # about 0.6 in truth
+    return bool(side.float().mean() > 0.7 and 0.15 < (first > second).float().mean() < 0.85)
 
 
 def test_dcgan_learns():
     torch.manual_seed(1)
     x = corners(512, 16)
     assert finds_both_corners(x)
-    method = GAN(DCGenerator((1, 16, 16), 8, 16), DCCritic((1, 16, 16), 16), lr=1e-3, betas=(0.5, 0.999), ema=0.9)
+    method = GAN(DCGenerator((1, 16, 16), 8, 16), DCCritic((1, 16, 16), 16), lr=2e-3, betas=(0.5, 0.999), ema=0.9)
     for _ in range(300):
         method.step({"x": x[torch.randperm(512)[:32]]})
     assert finds_both_corners(method.sample(256))
@@ -179,6 +179,15 @@ def test_a_level_uses_its_coarse_image(generator):
         assert agreement < 0.3
     else:
         assert agreement > 0.6
+
+
+def test_a_band_starts_at_the_scale_of_bands():
+    torch.manual_seed(0)
+    z, l = torch.randn(16, 256), torch.rand(16, 1, 16, 16) * 2 - 1
+    plain, small = (BandGenerator((1, 16, 16), 8, scale=scale) for scale in (1.0, 0.1))
+    small.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(small(z, l), 0.1 * plain(z, l))
+    assert 0.03 < small(z, l).std() < 0.3
 
 
 def lapgan() -> LAPGAN:
@@ -345,8 +354,8 @@ def test_growing_learns():
     x = corners(512, 16)
     x = torch.cat([x, -x], 1)
     G, D = GrowingGenerator((2, 16, 16), 8, 16, most=32), GrowingCritic((2, 16, 16), 16, most=32)
-    method = ProgressiveGAN(G, D, "gan-ma", fade=40, hold=60, lr=1e-3, ema=0.9)
-    for _ in range(360):
+    method = ProgressiveGAN(G, D, "wgan-gp", fade=40, hold=60, lr=2e-3, betas=(0.0, 0.99), ema=0.9)
+    for _ in range(300):
         method.step({"x": x[torch.randperm(512)[:32]]})
     fake = method.sample(256)
     assert finds_both_corners(fake[:, :1]) and finds_both_corners(-fake[:, 1:])
