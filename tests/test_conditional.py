@@ -196,7 +196,6 @@ def vectors() -> ConditionalGAN:
         (vectors, torch.tensor([[0.0, math.nan]]), "y must be finite"),
         (vectors, 4, "4 samples of what"),
     ],
-    ids=str,
 )
 def test_conditions_that_do_not_fit_say_so(make, y, message):
     method = make()

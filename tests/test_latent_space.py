@@ -223,7 +223,6 @@ def test_inversion_takes_another_loss():
         ({"noise": box(5)}, r"noise has shape \(2, 5\), but G takes codes \(2, 4\)"),
         ({"x": torch.zeros(2, 7)}, r"images of shape \(7,\) for a generator of \(12,\)"),
     ],
-    ids=str,
 )
 def test_impossible_inversions_say_so(options, message):
     with pytest.raises(ValueError, match=message):
