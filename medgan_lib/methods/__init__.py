@@ -5,10 +5,12 @@ from medgan_lib.methods.bigan import BiGAN
 from medgan_lib.methods.classifier import Classifier
 from medgan_lib.methods.conditional import ConditionalGAN
 from medgan_lib.methods.contrastive import Contrastive
+from medgan_lib.methods.cyclegan import CycleGAN, DiscoGAN, DualGAN
 from medgan_lib.methods.gan import GAN
 from medgan_lib.methods.infogan import Codes, InfoGAN
 from medgan_lib.methods.lapgan import LAPGAN, Band
 from medgan_lib.methods.progressive import ProgressiveGAN
+from medgan_lib.methods.translation import Pix2Pix, SelfRegularisedGAN, Translation
 from medgan_lib.methods.uniform import UniformGAN
 from medgan_lib.methods.unrolled import UnrolledGAN
 
@@ -21,9 +23,15 @@ __all__ = [
     "Codes",
     "ConditionalGAN",
     "Contrastive",
+    "CycleGAN",
+    "DiscoGAN",
+    "DualGAN",
     "InfoGAN",
     "Method",
+    "Pix2Pix",
     "ProgressiveGAN",
+    "SelfRegularisedGAN",
+    "Translation",
     "UniformGAN",
     "UnrolledGAN",
 ]

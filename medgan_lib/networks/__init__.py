@@ -15,6 +15,13 @@ from medgan_lib.networks.progressive import GrowingCritic, GrowingGenerator
 from medgan_lib.networks.pyramid import BandCritic, BandGenerator
 from medgan_lib.networks.stacked import StackedMLP
 from medgan_lib.networks.text import TextEncoder, Vocabulary
+from medgan_lib.networks.translators import (
+    DilatedTranslator,
+    InstanceNorm,
+    PatchCritic,
+    ResNetTranslator,
+    UNet,
+)
 
 __all__ = [
     "MLP",
@@ -28,15 +35,20 @@ __all__ = [
     "DCGenerator",
     "DenseCritic",
     "DenseGenerator",
+    "DilatedTranslator",
     "Encoder",
     "Generator",
     "GrowingCritic",
     "GrowingGenerator",
+    "InstanceNorm",
     "JointCritic",
     "MinibatchDiscrimination",
+    "PatchCritic",
+    "ResNetTranslator",
     "ResizeConv",
     "StackedMLP",
     "TextEncoder",
+    "UNet",
     "Vocabulary",
     "pooled_down",
     "pooled_up",
