@@ -10,7 +10,7 @@ PROFILE_ := $(call option,PROFILE,profile)
 CHAPTERS_ := $(call option,CHAPTERS,chapters)
 JOBS_ := $(call option,JOBS,jobs)
 
-.PHONY: help book test data reference bench clean
+.PHONY: help book test data reference confirm bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,8 @@ help:
 	@echo 'make test       every test, every chapter at profile ci, the rendered book in a browser'
 	@echo 'make data       fetch the real data sets from their origins   NAMES=mnist,lung_nodules'
 	@echo 'make reference  execute with several seeds and record the verdicts   PROFILE=cpu SEEDS=5 CHAPTERS=… JOBS=n'
+	@echo 'make confirm    after a change that should change no number: execute one seed of stale records and compare'
+	@echo '                PROFILE=cpu CHAPTERS=… JOBS=n'
 	@echo 'make bench      compare the training loop with others'
 	@echo 'make clean      remove what was built, but not .venv and downloaded data'
 
@@ -33,6 +35,9 @@ data: $(STAMP)
 
 reference: $(STAMP)
 	@$(RUN) reference $(PROFILE_) $(CHAPTERS_) $(JOBS_) $(call option,SEEDS,seeds)
+
+confirm: $(STAMP)
+	@$(RUN) confirm $(PROFILE_) $(CHAPTERS_) $(JOBS_)
 
 bench: $(STAMP)
 	@$(RUN) bench

@@ -22,6 +22,8 @@ def _parser() -> argparse.ArgumentParser:
 
     verb("book", "execute what changed and build the book", "profile", "chapters", "seed", "jobs")
     verb("reference", "execute with several seeds and record", "profile", "chapters", "seeds", "jobs")
+    text = "execute one seed of stale records and keep those whose numbers are the same"
+    verb("confirm", text, "profile", "chapters", "jobs")
     verb("test", "run every test, every chapter at ci, and the rendered book")
     verb("data", "fetch real data sets from their origins", "names")
     verb("bench", "compare the training loop with others")
@@ -63,6 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
             return book.book(args.profile, args.chapters, args.seed, jobs, ROOT / "_build" / "html", threads)
         case "reference":
             return book.reference(args.profile, args.chapters, args.seeds, jobs)
+        case "confirm":
+            return book.confirm_records(args.profile, args.chapters, jobs)
         case "test":
             return test(jobs)
         case "data":

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline import ROOT, Run, UserError, chapters, choose_chapters, read_json, validate, write_atomic
-from pipeline.fingerprint import run_fingerprint
+from pipeline.fingerprint import record_fingerprint, run_fingerprint
 from pipeline.progress import Display, duration, watch
-from pipeline.record import record
+from pipeline.record import confirm, record
 
 # What the pages are made of, besides the executed notebooks.
 SOURCES = (
@@ -189,6 +189,32 @@ def reference(profile: str, names: str, count: int, jobs: int) -> int:
                 print(f"Recorded: {record(profile, chapter, list(range(count))).relative_to(ROOT)}")
     if failed:
         print(f"Not recorded: {', '.join(sorted({run.chapter for run in failed}))}", file=sys.stderr)
+    return bool(failed)
+
+
+def confirm_records(profile: str, names: str, jobs: int) -> int:
+    """``make confirm``: execute one recorded seed of each chapter whose record is stale, and compare."""
+    check()
+    known = {name: read_json(ROOT / "book" / "reference" / profile / f"{name}.json") for name in
+             choose_chapters(profile, names)}
+    runs = [
+        Run(profile, name, min(value["seeds"])) for name, value in known.items()
+        if value and value["fingerprint"] != record_fingerprint(name, profile)
+    ]
+    failed = []
+    with lock():
+        todo = stale(runs)
+        failed += execute_all(todo, jobs, threads=1) if todo else []
+        for run in runs:
+            if run in failed:
+                continue
+            try:
+                print(f"Confirmed: {confirm(*run).relative_to(ROOT)}")
+            except UserError as error:
+                print(error, file=sys.stderr)
+                failed.append(run)
+    if not runs:
+        print("No record is stale.")
     return bool(failed)
 
 

@@ -248,6 +248,11 @@ def _number(value: float | None, claim: Any) -> str:
 # --- status -------------------------------------------------------------------------------------------------------
 
 
+def _confirmed(record: dict[str, Any]) -> str:
+    """Whether the code changed after the record, and which seed gave the same numbers with the present one."""
+    return f" (code changed since; seed {record['confirmed']['seed']} gives the same)" if "confirmed" in record else ""
+
+
 def status(context: Context) -> str:
     """Time, memory, hardware and versions of this run and of every record."""
     now = []
@@ -264,7 +269,8 @@ def status(context: Context) -> str:
         seconds, environment = record["seconds"], record["environment"]
         recorded.append([
             record["chapter"], f"`{record['profile']}`" + (f" {STALE}" if context.is_stale(record) else ""),
-            str(len(seconds)), f"{sum(seconds) / len(seconds):.0f} s (longest {max(seconds):.0f} s)",
+            str(len(seconds)) + _confirmed(record),
+            f"{sum(seconds) / len(seconds):.0f} s (longest {max(seconds):.0f} s)",
             _memory(environment), _machine(environment),
         ])
     text = [f"## This build\n\nProfile `{context.profile}`, seed {context.seed}.\n"]

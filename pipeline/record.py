@@ -34,3 +34,43 @@ def record(profile: str, chapter: str, seeds: list[int]) -> Path:
         "claims": ledger.gather([result["claims"] for result in results]),
     })
     return path
+
+
+def confirm(profile: str, chapter: str, seed: int) -> Path:
+    """Make the record of ``chapter`` valid for the present code, on the evidence of one run.
+
+    For changes that are not meant to change a number (a clearer function, a corrected figure): where every value and
+    control of the run equals the recorded one of its seed to the last digit, the record takes the present fingerprint,
+    and notes under "confirmed" which seed was executed and which fingerprint all its values were recorded with.
+
+    Raises:
+        UserError: no record, a seed that is not in it, a run that is missing or out of date, other parameters, or a
+            number that differs; then the record stays as it is.
+    """
+    from medgan_lib import ledger
+
+    known = ledger.load_record(profile, chapter, pipeline.ROOT / "book" / "reference")
+    run, fingerprint = Run(profile, chapter, seed).results(), record_fingerprint(chapter, profile)
+    if known is None or seed not in known["seeds"]:
+        raise UserError(f"{chapter}: there is no record of seed {seed} at {profile!r} to confirm")
+    if run is None or run["record_fingerprint"] != fingerprint:
+        raise UserError(f"{chapter}: the run of seed {seed} at {profile!r} is missing or out of date")
+    if changed := [k for k, v in known["parameters"].items() if run["parameters"].get(k) != v]:
+        raise UserError(f"{chapter}: parameters differ from the record's: {', '.join(changed)}. Record it anew")
+    at = known["seeds"].index(seed)
+    theirs = {
+        name: (entry["value"][at], None if entry["control"] is None else entry["control"][at])
+        for name, entry in known["claims"].items()
+    }
+    ours = {name: (entry["value"], entry.get("control")) for name, entry in run["claims"].items()}
+    if changed := [name for name in theirs | ours if theirs.get(name) != ours.get(name)]:
+        shown = "; ".join(f"{name} was {theirs.get(name)} and is {ours.get(name)}" for name in changed)
+        raise UserError(f"{chapter}: seed {seed} at {profile!r} gives other numbers than the record: {shown}. "
+                        f"Record it anew: make reference PROFILE={profile} CHAPTERS={chapter}")
+    path = pipeline.ROOT / "book" / "reference" / profile / f"{chapter}.json"
+    if known["fingerprint"] != fingerprint:
+        recorded = known.get("confirmed", {}).get("recorded_with", known["fingerprint"])
+        ledger.write_record(path, {
+            **known, "fingerprint": fingerprint, "confirmed": {"seed": seed, "recorded_with": recorded},
+        })
+    return path

@@ -18,7 +18,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 import pipeline
 from pipeline import Run, UserError, book, choose_chapters, fingerprint, profile_parameters, progress, validate
 from pipeline.execute import Progress
-from pipeline.record import record
+from pipeline.record import confirm, record
 from pipeline.setup_cell import setup_cell, write_setup_cells
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -298,6 +298,43 @@ def test_a_record_needs_every_seed_and_none_out_of_date(checkout: Path, monkeypa
     assert written["parameters"] == {"steps": 40}
     assert written["environment"]["memory_mb"] == 102
     assert written["fingerprint"] == fingerprint.current_fingerprint("01_good", "cpu")
+
+
+def test_a_record_outlives_a_change_only_if_a_seed_gives_the_same_numbers(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medgan_lib import ledger
+
+    claims = ledger.load_claims(checkout / "book" / "claims.yml")
+    monkeypatch.setattr(ledger, "load_claims", lambda: claims)
+    runs = [Run("cpu", "01_good", seed) for seed in range(3)]
+    for run in runs:
+        finished(run)
+    with pytest.raises(UserError, match="no record of seed 0"):
+        confirm("cpu", "01_good", 0)
+    path = record("cpu", "01_good", [0, 1, 2])
+    before = json.loads(path.read_text())
+    edit(checkout / "medgan_lib" / "deep.py", "return SCALE", "return SCALE + 0")
+    assert before["fingerprint"] != fingerprint.current_fingerprint("01_good", "cpu")
+    with pytest.raises(UserError, match="out of date"):
+        confirm("cpu", "01_good", 1)
+    refused = {"other numbers.*was \\(3.0.*is \\(3.0000001": {"claims": {"01-starts-over": {"value": 3.0000001}}},
+               "parameters differ.*steps": {"parameters": {"steps": 41}},
+               "other numbers.*02-more": {"claims": {**{"01-starts-over": {"value": 3.0}}, "02-more": {"value": 1}}}}
+    for message, changes in refused.items():
+        finished(runs[1], **changes)
+        with pytest.raises(UserError, match=message):
+            confirm("cpu", "01_good", 1)
+        assert json.loads(path.read_text()) == before
+    finished(runs[1])
+    after = json.loads(confirm("cpu", "01_good", 1).read_text())
+    assert after["fingerprint"] == fingerprint.current_fingerprint("01_good", "cpu")
+    assert after["confirmed"] == {"seed": 1, "recorded_with": before["fingerprint"]}
+    assert {**after, "fingerprint": 0, "confirmed": 0} == {**before, "fingerprint": 0, "confirmed": 0}
+    edit(checkout / "medgan_lib" / "deep.py", "return SCALE + 0", "return 0 + SCALE")
+    finished(runs[2])
+    again = json.loads(confirm("cpu", "01_good", 2).read_text())
+    assert again["confirmed"] == {"seed": 2, "recorded_with": before["fingerprint"]}
 
 
 def test_only_what_is_unfinished_or_changed_is_stale(checkout: Path) -> None:
