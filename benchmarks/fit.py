@@ -6,17 +6,10 @@ noise. Run as ``python benchmarks/fit.py``.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import json
-import os
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from common import Loop, device, machine, measure, options, save, table
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.utils.data import DataLoader, TensorDataset
@@ -34,7 +27,7 @@ def players() -> tuple[Generator, Critic]:
     return Generator(SHAPE), Critic(SHAPE)
 
 
-def plain(x: Tensor, device: torch.device) -> Callable[[int], None]:
+def plain(x: Tensor, device: torch.device) -> Loop:
     """What people write: DataLoader, float32, the default memory format and Adam, losses read every step."""
     G, D = (network.to(device) for network in players())
     opt_G = torch.optim.Adam(G.parameters(), LR, BETAS)
@@ -66,7 +59,7 @@ def plain(x: Tensor, device: torch.device) -> Callable[[int], None]:
     return run
 
 
-def lean(x: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Callable[[int], None]:
+def lean(x: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Loop:
     """What an expert writes: resident data, channels-last, fused Adam, D frozen in G's step, no waiting.
 
     With ``dtype`` the networks run under autocast, losses and updates in float32.
@@ -101,14 +94,14 @@ def lean(x: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> C
     return run
 
 
-def ours(x: Tensor, device: torch.device, precision: str) -> Callable[[int], None]:
+def ours(x: Tensor, device: torch.device, precision: str) -> Loop:
     method = GAN(*players(), "gan-ma", lr=LR, betas=BETAS)
     return lambda steps: fit(
         method, {"x": x}, steps=steps, batch_size=BATCH, device=str(device), precision=precision
     )  # fmt: skip
 
 
-def monai(x: Tensor, device: torch.device) -> Callable[[int], None]:
+def monai(x: Tensor, device: torch.device) -> Loop:
     """MONAI's GanTrainer with its defaults."""
     from monai.engines import GanTrainer
 
@@ -134,65 +127,27 @@ def monai(x: Tensor, device: torch.device) -> Callable[[int], None]:
     return run
 
 
-def measure(loops: dict[str, Callable[[int], None]], steps: int, rounds: int, cuda: bool) -> dict[str, list[float]]:
-    """Images a second of each loop in each round; the loops take turns, so that a slow minute hits them alike."""
-    rates: dict[str, list[float]] = {name: [] for name in loops}
-    for round_ in range(rounds + 1):
-        for name, loop in loops.items():
-            begin = time.perf_counter()
-            loop(max(steps // 4, 1) if round_ == 0 else steps)  # the first round only warms up
-            if cuda:
-                torch.cuda.synchronize()
-            if round_:
-                rates[name].append(BATCH * steps / (time.perf_counter() - begin))
-    return rates
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=20, help="steps of each loop in a round (default 20)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds, of which the median counts (default 5)")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 6 steps: whether it runs, not how fast")
-    parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
-    options = parser.parse_args()
-    steps, rounds = (6, 3) if options.quick else (options.steps, options.rounds)
-
-    os.environ["MEDGAN_PROGRESS"] = os.devnull  # the table is the output
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda" if cuda else "cpu")
+    chosen = options(__doc__)
+    where = device()
     x = torch.rand(IMAGES, *SHAPE, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    probe = fit(GAN(*players()), {"x": x}, steps=1, batch_size=BATCH).precision
+    auto = fit(GAN(*players()), {"x": x}, steps=1, batch_size=BATCH).precision
     loops = {
-        "plain": plain(x, device),
-        "lean float32": lean(x, device),
-        "fit float32": ours(x, device, "float32"),
-        "lean bfloat16": lean(x, device, torch.bfloat16),
-        "fit bfloat16": ours(x, device, "bfloat16"),
-        f"fit auto ({probe})": ours(x, device, "auto"),
+        "plain": plain(x, where),
+        "lean float32": lean(x, where),
+        "fit float32": ours(x, where, "float32"),
+        "lean bfloat16": lean(x, where, torch.bfloat16),
+        "fit bfloat16": ours(x, where, "bfloat16"),
+        f"fit auto ({auto})": ours(x, where, "auto"),
     }
     if importlib.util.find_spec("monai") and importlib.util.find_spec("ignite"):
-        loops["MONAI GanTrainer"] = monai(x, device)
+        loops["MONAI GanTrainer"] = monai(x, where)
 
-    rates = measure(loops, steps, rounds, cuda)
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    chip = torch.cuda.get_device_name() if cuda else f"{platform.processor() or platform.machine()} CPU"
-    print(f"{chip}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"images a second, batch {BATCH}, median (range) of {rounds} rounds of {steps} steps in turn\n")
-    for name, values in rates.items():
-        share = medians[name] / medians["plain"]
-        print(f"{name:22} {medians[name]:9.0f}  ({min(values):.0f} to {max(values):.0f})  {share:5.2f} x plain")
-    if options.out:
-        report = {
-            "device": chip,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "steps": steps,
-            "images_per_second": rates,
-            "median": medians,
-            "times_plain": {name: value / medians["plain"] for name, value in medians.items()},
-        }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
+    report = {**machine(), "steps": chosen.steps}
+    print("{device}, {threads} threads, torch {torch}".format(**report))
+    rates = measure(loops, BATCH, chosen.steps, chosen.rounds)
+    title = f"GAN: images a second, batch {BATCH}, median (range) of {chosen.rounds} x {chosen.steps} steps in turn"
+    save(chosen.out, {**report, "images_per_second": rates, **table(title, rates)})
 
 
 if __name__ == "__main__":

@@ -73,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
             names = args.names.replace(",", " ").split()
             return subprocess.call([sys.executable, "-m", "medgan_lib.cohorts.fetch", *names], cwd=ROOT)
         case "bench":
-            return subprocess.call([sys.executable, "benchmarks/fit.py"], cwd=ROOT)
+            scripts = ("benchmarks/fit.py", "benchmarks/translate.py")
+            return next((bad for script in scripts if (bad := subprocess.call([sys.executable, script], cwd=ROOT))), 0)
         case "execute":
             from pipeline.execute import execute
 

@@ -4,6 +4,7 @@ Prose pages and chapters hold marks that `fill` replaces: ``<!-- generated: ledg
 ``{number}`07-some-claim:effect` `` by a number of the recorded reference, so that prose never types a number.
 """
 
+import ast
 import importlib.util
 import math
 import re
@@ -19,7 +20,7 @@ import nbformat
 import yaml
 
 from pipeline import UserError, read_json
-from pipeline.fingerprint import record_fingerprint
+from pipeline.fingerprint import default_parameters, plain_python, record_fingerprint, tags
 
 
 @dataclass(frozen=True)
@@ -332,9 +333,9 @@ def _mutants(context: Context) -> dict[str, Any] | None:
 
 def _measured(mutant: Any) -> str:
     """In words: a number that the deviation changes, and what it should be."""
-    if mutant.part == "objective":
-        return _measured_objective(mutant.code)
-    return _measured_penalty(mutant.code) if mutant.part == "penalty" else _measured_step(mutant.code)
+    measures = {"objective": _measured_objective, "penalty": _measured_penalty, "step": _measured_step,
+                "information": _measured_information, "condition": _measured_condition}
+    return measures[mutant.part](mutant.code)
 
 
 def _measured_objective(deviant: Any) -> str:
@@ -415,6 +416,49 @@ def _measured_step(deviant: type) -> str:
     start, exact, got = weights(GAN, 0), weights(GAN, 2), weights(deviant, 2)
     off = (got - exact).norm() / (exact - start).norm()
     return f"after two steps the critic's weights are off by {100 * off:.0f} % of the way they went"
+
+
+def _measured_information(deviant: type) -> str:
+    """The gradient that G gets from the information alone: with lambda = 1 less that with lambda = 0."""
+    import torch
+
+    from medgan_lib.methods import Codes, InfoGAN
+    from medgan_lib.networks import MLP
+
+    def length(method: type) -> str:
+        found = []
+        for lam in (1.0, 0.0):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                G, D, Q = MLP(4 + 2, 2, width=16), MLP(2, 1, width=16), MLP(2, 4, width=16)
+                gan = method(G, D, Q, Codes((4,)), lam=lam)
+                try:
+                    gan.update_G(256)
+                except RuntimeError:
+                    return "an error"
+            found.append(torch.cat([p.grad.flatten() for p in G.parameters()]))
+        return f"one of length {_short((found[0] - found[1]).norm())}"
+
+    return f"gradient of the information on G: {length(deviant)} instead of {length(InfoGAN)}"
+
+
+def _measured_condition(deviant: type) -> str:
+    """D's loss after the same few steps of a small game."""
+    import torch
+
+    from medgan_lib.methods import ConditionalGAN
+    from medgan_lib.networks import MLP, Conditioned
+
+    def loss(method: type) -> str:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            G, D = Conditioned(MLP(4, 2, width=16), 2, 2), Conditioned(MLP(4, 1, width=16), 2, 2)
+            gan = method(G, D, "gan", classes=2)
+            for _ in range(20):
+                history = gan.step({"x": torch.randn(256, 2) + 4, "label": torch.arange(256) % 2})
+            return _short(history["loss_D"])
+
+    return f"D's loss after 20 steps: {loss(deviant)} instead of {loss(ConditionalGAN)}"
 
 
 def _short(value: Any) -> str:
@@ -537,13 +581,39 @@ def html_block(html: str) -> str:
 
 def cover_player(context: Context) -> str:
     """The last player, else the last picture, of this build's last chapter that has one."""
-    notebooks = [folder / "notebook.ipynb" for folder in reversed(context.runs.values())]
-    shown = [_html_outputs(path) for path in notebooks if path.exists()]
+    folders = [folder for folder in reversed(context.runs.values()) if not withheld(folder, context.root)]
+    shown = [_html_outputs(path) for folder in folders if (path := folder / "notebook.ipynb").exists()]
     for kind in ("medgan-player", "medgan-figure"):
         for outputs in shown:
             if found := [html for html in outputs if f'<figure class="{kind}"' in html]:
                 return html_block(found[-1])
     return ""
+
+
+def withheld(folder: Path, root: Path) -> list[str]:
+    """The data sets in a run whose images may not be published: those with ``publish: false`` in the registry.
+
+    A run uses what its parameters or its code name, unless the code only compares with the name.
+    """
+    path, results = root / "data" / "registry.yml", read_json(folder / "results.json")
+    if not path.exists() or not results or not (folder / "notebook.ipynb").exists():
+        return []
+    registry = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    private = {name for name, about in registry.items() if about.get("publish") is False}
+    notebook = nbformat.read(folder / "notebook.ipynb", as_version=4)
+    words = {str(value) for value in {**default_parameters(notebook), **results["parameters"]}.values()}
+    waiting: list[ast.AST] = [
+        ast.parse(plain_python(cell.source))
+        for cell in notebook.cells
+        if cell.cell_type == "code" and not {"parameters", "injected-parameters"} & set(tags(cell))
+    ]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Constant):
+            words.add(str(node.value))
+        elif not isinstance(node, ast.Compare):
+            waiting += ast.iter_child_nodes(node)
+    return sorted(private & words)
 
 
 def _html_outputs(path: Path) -> list[str]:

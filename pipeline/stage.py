@@ -89,7 +89,7 @@ def toc_chapters(root: Path) -> list[str]:
 
 def chapter_page(source: NotebookNode, folder: Path, name: str, context: pages.Context) -> NotebookNode:
     """The notebook to render for one chapter: merged with its run, or as it is with a notice that it was not run."""
-    profile = context.profile
+    profile, private = context.profile, pages.withheld(folder, context.root)
     executed, results = folder / "notebook.ipynb", read_json(folder / "results.json")
     if executed.exists() and results:
         page = merge(source, nbformat.read(executed, as_version=4))
@@ -105,9 +105,13 @@ def chapter_page(source: NotebookNode, folder: Path, name: str, context: pages.C
             cell.source = pages.fill(cell.source, context)
         else:
             renew_ledger(cell, name, context)
+            if private:
+                withhold(cell, private)
             tidy(cell, f"{name}, code cell {i}")
     if result := pages.opening(name, context):
         page.cells.insert(1, nbformat.v4.new_markdown_cell(result, id="recorded-result"))
+    if private:
+        page.cells.insert(1, nbformat.v4.new_markdown_cell(not_published(folder, private), id="not-published"))
     if notice:
         page.cells.insert(1, nbformat.v4.new_markdown_cell(notice, id="notice"))
     page.metadata.pop("widgets", None)
@@ -167,6 +171,29 @@ def not_run(folder: Path, name: str, profile: str) -> str:
         f":::{{warning}}\nThis chapter was not executed at profile `{profile}`, so this page has no results. "
         f"`make book PROFILE={profile} CHAPTERS={name}` runs it.\n:::"
     )
+
+
+def not_published(folder: Path, names: list[str]) -> str:
+    """The notice on the page of a chapter whose run must not be shown."""
+    where = "/".join(folder.parts[-4:])
+    return (
+        f":::{{note}}\nThis run used {', '.join(f'`{name}`' for name in names)}, whose licence is not known to allow "
+        f"that its images are shown, so the figures are left out. The executed notebook, `{where}/notebook.ipynb`, has "
+        "them.\n:::"
+    )
+
+
+def withhold(cell: NotebookNode, names: list[str]) -> None:
+    """Put words in the place of every output that could show an image; plain text and the table of claims stay."""
+    from medgan_lib import ledger
+
+    words = {"text/markdown": f"*Not published: licence of {', '.join(names)}.*"}
+    cell.outputs = [
+        output
+        if output.output_type == "stream" or ledger.MIME in output.data or set(output.data) <= {"text/plain"}
+        else nbformat.v4.new_output("display_data", words)
+        for output in cell.outputs
+    ]
 
 
 def renew_ledger(cell: NotebookNode, chapter: str, context: pages.Context) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medgan_lib.methods import GAN
+from medgan_lib.methods import GAN, ConditionalGAN, InfoGAN
 from medgan_lib.objectives import OBJECTIVES, Objective, clip_weights_, gradient_penalty
 
 
@@ -30,7 +30,8 @@ class Implementation:
 class Mutant:
     """One deviation: the equation it breaks, where it was seen as (project, file), and code that commits it.
 
-    ``code`` stands in for a row of Table 1 (an `Objective`), for `GAN` (a subclass), or for `gradient_penalty`.
+    ``code`` stands in for a row of Table 1 (an `Objective`), for `GAN`, `InfoGAN` or `ConditionalGAN` (a subclass), or
+    for `gradient_penalty`.
     """
 
     equation: str
@@ -40,14 +41,19 @@ class Mutant:
 
     @property
     def part(self) -> str:
-        """The part of the conformance suite that has to reject it: "objective", "step" or "penalty"."""
+        """What has to reject it: the conformance suite's "objective", "step" or "penalty", or the tests of a method,
+        "information" (InfoGAN) or "condition" (conditional GAN).
+        """
         if isinstance(self.code, Objective):
             return "objective"
-        return "step" if isinstance(self.code, type) else "penalty"
+        if not isinstance(self.code, type):
+            return "penalty"
+        kinds = {InfoGAN: "information", ConditionalGAN: "condition", GAN: "step"}
+        return next(part for kind, part in kinds.items() if issubclass(self.code, kind))
 
     @property
     def implementation(self) -> Implementation:
-        """The project's own code with this one deviation in it."""
+        """The project's own code with this one deviation in it, for the conformance suite."""
         if self.part == "objective":
             return Implementation(objectives={**OBJECTIVES, self.code.name: self.code})
         return Implementation(**{"GAN" if self.part == "step" else "gradient_penalty": self.code})
@@ -243,6 +249,29 @@ class GeneratorStepTrainsTheCritic(GAN):
         return {"loss_G": loss.detach()}
 
 
+# --- information and conditions ---------------------------------------------------------------------------------
+
+
+class InformationWithoutGraph(InfoGAN):
+    def update_G(self, n: int, *y: Tensor) -> dict[str, Tensor]:
+        noise = self.noise(n)
+        x = self.G(noise)
+        with torch.no_grad():
+            penalty = -sum(self.codes.bound(noise[:, -self.codes.size :], self.Q(x)))
+        loss = OBJECTIVES[self.objective].generator(self.D(x))
+        self.opt_G.zero_grad()
+        loss.backward()
+        if self.lam:
+            penalty.backward()
+        self.opt_G.step()
+        return {"loss_G": loss.detach()}
+
+
+class SquaredErrorForEq5(ConditionalGAN):
+    def __init__(self, G: nn.Module, D: nn.Module, objective: str = "gan-ma", **options) -> None:
+        super().__init__(G, D, "lsgan", **options)
+
+
 MIMICRY = ("kwotsin/mimicry", "torch_mimicry/modules/losses.py")
 MONAI = ("Project-MONAI/MONAI", "monai/losses/adversarial_loss.py")
 LABML = "labmlai/annotated_deep_learning_paper_implementations"
@@ -312,7 +341,7 @@ MUTANTS: dict[str, Mutant] = {
         "Eq. 1",
         "a model that says it plays Eq. 1 has a squared error for its adversarial term",
         Objective("gan", squares, square_to_one),
-        ((ERIKLINDERNOREN, "implementations/infogan"), (ERIKLINDERNOREN, "implementations/cgan")),
+        ((ERIKLINDERNOREN, "implementations/infogan"),),
     ),
     "critic-sign-flipped": Mutant(
         "Eq. 3",
@@ -405,5 +434,17 @@ MUTANTS: dict[str, Mutant] = {
     "one-critic-update": Mutant("Eq. 3", "n_critic is ignored", OneCriticUpdateWhateverIsAsked),
     "generator-step-trains-the-critic": Mutant(
         "Eq. 1", "D's weights follow the generator's loss as well", GeneratorStepTrainsTheCritic
+    ),
+    "information-without-graph": Mutant(
+        "Sec. 2.2, InfoGAN",
+        "the information is a number without a graph: asked for a gradient, it raises, and nothing reaches G or Q",
+        InformationWithoutGraph,
+        (("torchgan/torchgan", "torchgan/losses/mutualinfo.py"),),
+    ),
+    "squared-error-for-eq5": Mutant(
+        "Eq. 5",
+        "both players of a conditional GAN get a squared error",
+        SquaredErrorForEq5,
+        ((ERIKLINDERNOREN, "implementations/cgan/cgan.py"),),
     ),
 }

@@ -212,7 +212,7 @@ def test_names_lists_the_embedded_first():
     "arguments, switches, message",
     [
         (("nodule",), {}, "unknown cohort 'nodule'; there are ring, grid, .*lung_nodules"),
-        (("../../etc/passwd",), {}, "unknown cohort"),
+        (("/etc/passwd",), {}, "passwd: not an image"),
         (("digits", "validation"), {}, "unknown split 'validation' of 'digits'; there are train, val, test"),
         (("digits",), {"n": 3501}, "has 3500 such items, 3501 were asked for"),
         (("digits",), {"n": 0}, "n of 'digits' must be a positive whole number, it is 0"),

@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 import torch
+from mutants import MUTANTS
 from torch import nn
 
 from medgan_lib import cohorts, training
@@ -24,6 +25,7 @@ from medgan_lib.networks import (
 )
 from medgan_lib.objectives import OBJECTIVES
 
+SEEN = [mutant.code for mutant in MUTANTS.values() if mutant.part == "condition"]
 MEANS = torch.tensor([[1.5, 0.0], [-1.0, 1.0], [0.0, -1.5]])
 
 
@@ -96,9 +98,10 @@ def test_value_is_eq_5_on_the_joint():
 
 
 def test_other_values_than_eq_5_are_found_out():
-    """A squared error, which PyTorch-GAN's cgan.py computes, and conditions that belong to other samples."""
-    assert distance_from_eq_5(toy("lsgan")) > 1e-3
+    """What public code computes, and conditions that belong to other samples."""
     method = toy("gan")
+    for mutant in SEEN:
+        assert distance_from_eq_5(mutant(method.G, method.D, "gan", classes=3)) > 1e-3, mutant.__name__
     assert distance_from_eq_5(Mismatched(method.G, method.D, "gan", classes=3)) > 1e-6
 
 

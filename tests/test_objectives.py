@@ -371,7 +371,10 @@ def test_our_code_conforms(check):
     check(OURS)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
+HERE = {name: mutant for name, mutant in MUTANTS.items() if any(check.startswith(mutant.part) for check in CHECKS)}
+
+
+@pytest.mark.parametrize("mutant", HERE.values(), ids=HERE)
 def test_mutant_is_rejected(mutant: Mutant):
     rejected_by = []
     for name, check in CHECKS.items():

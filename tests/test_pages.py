@@ -10,6 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import pipeline
+from medgan_lib import ledger
 from pipeline import UserError, pages, stage
 
 CLAIMS = """
@@ -234,6 +235,37 @@ def test_the_cover_shows_the_last_player(root: Path) -> None:
     assert pages.cover_player(context(root)) == ""
     put_run(root, new_output("display_data", {"text/html": '<figure class="medgan-player" data-x="1"></figure>'}))
     assert 'data-x="1"' in pages.cover_player(context(root))
+
+
+def test_images_of_a_data_set_that_may_not_be_published_stay_out_of_the_book(root: Path) -> None:
+    picture = '<figure class="medgan-player"><img src="data:image/png;base64,SECRET" alt="a head"></figure>'
+    (root / "data").mkdir()
+    (root / "data" / "registry.yml").write_text("heads_ct: {publish: false}\nmnist: {licence: free}")
+    run = put_run(
+        root, new_output("display_data", {"text/html": picture}), new_output("stream", text="12 images"),
+        new_output("display_data", {"image/png": "SECRET", "text/plain": "<Figure>"}),
+        new_output("execute_result", {"text/html": "<table>", "text/plain": "x", ledger.MIME: {}}),
+    )
+    results, notebook = json.loads((run / "results.json").read_text()), nbformat.read(run / "notebook.ipynb", 4)
+    code = notebook.cells[-1].source
+
+    def page(parameters: dict, code: str = code) -> str:
+        (run / "results.json").write_text(json.dumps({**results, "parameters": parameters}))
+        notebook.cells[-1].source = code
+        nbformat.write(notebook, run / "notebook.ipynb")
+        changed = source()
+        changed.cells[-1].source = code
+        changed.cells[-1].metadata["mystnb"] = {"image": {"alt": "a head"}}
+        nbformat.write(changed, root / "notebooks" / "01_objectives.ipynb")
+        stage_dir = stage.stage("cpu", root=root)
+        return "".join(path.read_text() for path in stage_dir.rglob("*") if path.suffix in (".ipynb", ".md"))
+
+    for allowed in ({"dataset": "mnist"}, {}):
+        assert "SECRET" in page(allowed) and "licence of" not in page(allowed)
+    assert "SECRET" in page({"dataset": "mnist"}, 'shown = dataset == "heads_ct"')
+    for text in (page({"dataset": "heads_ct"}), page({}, 'for name in ("mnist", "heads_ct"):\n    load(name)')):
+        assert "SECRET" not in text and text.count("Not published: licence of heads_ct") == 2
+        assert "12 images" in text and "This run used `heads_ct`" in text and "New prose" in text
 
 
 def test_status_gives_time_memory_and_machine(root: Path) -> None:

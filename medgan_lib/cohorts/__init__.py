@@ -1,12 +1,15 @@
-"""What a chapter trains on: `load` gives a `Cohort` by name, `names` lists what exists.
+"""What a chapter trains on: `load` gives a `Cohort` by name or from a folder, `names` lists what exists.
 
 Embedded cohorts (simulated, or bundled with a library) need no download and their truth is known. Real ones are read
-from a folder of prepared data sets, see `medgan_lib.cohorts.real`.
+from a folder of prepared data sets, see `medgan_lib.cohorts.real`, and a reader's own images from any folder, see
+`medgan_lib.cohorts.folder`.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
+from functools import partial
 from importlib import import_module
 
 from .cohort import SPLITS, Cohort
@@ -20,14 +23,20 @@ EMBEDDED = {
     "lines": ("toys", "lines"),
     "digits": ("digits", "load"),
     "stacked_digits": ("stacked", "digits"),
+    "digits_on_photos": ("digits_on_photos", "load"),
     "heads": ("heads", "load"),
     "nodules": ("nodules", "load"),
 }
 REAL = {
     "mnist": ("real", "mnist"),
     "stacked_mnist": ("stacked", "mnist"),
+    "mnist_on_photos": ("digits_on_photos", "mnist"),
     "lung_nodules": ("real", "lung_nodules"),
     "brain_mr_contrasts": ("brain_mr_contrasts", "load"),
+    "brain_mr_ct": ("brain_mr_ct", "load"),
+    "pneumonia_mnist": ("pneumonia_mnist", "load"),
+    "blood_cells": ("blood_cells", "load"),
+    "glands": ("glands", "load"),
 }
 
 
@@ -44,12 +53,20 @@ def load(
     ``size`` is the edge of the image in pixels (None: what is natural for it). ``n`` is the number of items (None:
     the default number of a simulation, all of a fixed set). ``seed`` draws a simulation's subjects, or which n of a
     fixed set. ``switches`` are the cohort's own, e.g. ``load("lines", theta=0.5)``. Splits never share a subject.
+    ``name`` may also be the path of a folder, see `medgan_lib.cohorts.folder.load`: anything with a slash, with a dot
+    or ~ in front, or that exists, unless it is the name of a cohort.
 
     ValueError: unknown name, split or switch (the message lists what exists), a size it can't have, more items than
     there are. FileNotFoundError: real data that is not on this machine (the message says how to get it).
     """
-    if name not in names():
-        raise ValueError(f"unknown cohort {name!r}; there are {', '.join(names())}")
+    path = str(name)
+    own_folder = name not in names() and (
+        "/" in path or os.sep in path or path.startswith((".", "~")) or os.path.exists(path)
+    )
+    if name not in names() and not own_folder:
+        raise ValueError(
+            f"unknown cohort {name!r}; there are {', '.join(names())}, and paths of folders with your own images"
+        )
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r} of {name!r}; there are {', '.join(SPLITS)}")
     for what, value in (("n", n), ("size", size)):
@@ -57,8 +74,10 @@ def load(
             raise ValueError(f"{what} of {name!r} must be a positive whole number, it is {value!r}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**20:
         raise ValueError(f"seed must be a whole number from 0 to {2**20 - 1}, it is {seed!r}")
-    module, function = (EMBEDDED | REAL)[name]
+    module, function = ("folder", "show") if own_folder else (EMBEDDED | REAL)[name]
     loader = getattr(import_module(f".{module}", __name__), function)
+    if own_folder:
+        loader = partial(loader, name)
     own = [p for p in inspect.signature(loader).parameters if p not in ("split", "size", "n", "seed")]
     unknown = sorted(set(switches) - set(own))
     if unknown:

@@ -21,10 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from . import brain_mr_contrasts
+from . import blood_cells, brain_mr_contrasts, brain_mr_ct, glands
 from .cache import atomic, data_root
-from .real import read_npz
+from .real import layout, read_file, read_npz
 from .registry import entry, registry
+
+KINDS = {"sha256": "SHA-256", "md5": "MD5"}  # of checksums; MD5 where its publisher gives no other
 
 
 def fetch(name: str, root: Path) -> tuple[Path, bool]:
@@ -33,29 +35,41 @@ def fetch(name: str, root: Path) -> tuple[Path, bool]:
     ValueError: unknown name; a file that is there but damaged; a wrong checksum; an original that is not as described.
     OSError: no network, no space, no right to write. Whatever happens, nothing half-written stays.
     """
-    about, path = entry(name), root / name / f"{name}.npz"
-    if path.exists():
-        read_npz(path, about["arrays"], remedy="Delete it and run this again.")
+    about, folder, files = entry(name), root / name, layout(name)
+    path = folder if len(files) > 1 else folder / f"{name}.npz"
+    if all((folder / file).exists() for file in files):
+        for file, expected in files.items():
+            read_file(folder / file, expected, remedy="Delete it and run this again.")
         return path, False
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
-            originals = {file["name"]: _download(file, Path(folder)) for file in about["files"]}
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as downloads:
+            originals = {file["name"]: _download(file, Path(downloads)) for file in about["files"]}
             try:
-                arrays = CONVERTERS[name](originals, about)
+                made = CONVERTERS[name](originals, about)
             except ValueError as error:
                 raise ValueError(f"{error}. Nothing was kept; try again.") from error
-            with atomic(path) as file:
-                np.savez_compressed(file, **arrays)
-            try:
-                read_npz(path, about["arrays"], remedy="The originals are not as data/registry.yml describes them.")
-            except ValueError:
-                path.unlink()
-                raise
+            _write(folder, made if len(files) > 1 else {path.name: made}, files)
     finally:
-        if not any(path.parent.iterdir()):
-            path.parent.rmdir()
+        if not any(folder.iterdir()):
+            folder.rmdir()
     return path, True
+
+
+def _write(folder: Path, made: dict[str, Any], files: dict[str, Any]) -> None:
+    """Every one of the ``files``, an npz from its arrays and a table from its bytes, or none of them."""
+    try:
+        for file, expected in files.items():
+            with atomic(folder / file) as out:
+                if isinstance(made[file], bytes):
+                    out.write(made[file])
+                else:
+                    np.savez_compressed(out, **made[file])
+            read_file(folder / file, expected, "The originals are not as data/registry.yml describes them.")
+    except BaseException:  # also Ctrl-C: a part of a data set is none
+        for file in files:
+            (folder / file).unlink(missing_ok=True)
+        raise
 
 
 def _download(file: dict[str, Any], folder: Path) -> Path:
@@ -64,13 +78,14 @@ def _download(file: dict[str, Any], folder: Path) -> Path:
     import requests
 
     pooch.get_logger().setLevel("WARNING")  # its advice on hashes is not for our users
+    kind = next((kind for kind in KINDS if file.get(kind)), None)
     failures = []
     for url in file["urls"]:
         print(f"downloading {url}")
         try:
             path = pooch.retrieve(
                 url,
-                known_hash=f"sha256:{file['sha256']}" if file.get("sha256") else None,
+                known_hash=f"{kind}:{file[kind]}" if kind else None,
                 fname=file["name"],
                 path=folder,
                 downloader=pooch.HTTPDownloader(progressbar=True, timeout=60),
@@ -80,8 +95,8 @@ def _download(file: dict[str, Any], folder: Path) -> Path:
             failures.append(f"{url} ({_reason(error)})")
         except ValueError as error:  # how pooch tells a wrong hash
             raise ValueError(
-                f"{url} is not the file that data/registry.yml describes (wrong SHA-256): the transfer was damaged or "
-                "the file was changed at its origin. Nothing was kept; try again."
+                f"{url} is not the file that data/registry.yml describes (wrong {KINDS[kind]}): the transfer was "
+                "damaged or the file was changed at its origin. Nothing was kept; try again."
             ) from error
     raise OSError(f"could not download {file['name']}: {'; '.join(failures)}. Check the network and try again.")
 
@@ -229,10 +244,54 @@ def convert_brain_mr_contrasts(originals: dict[str, Path], about: dict[str, Any]
     return brain_mr_contrasts.convert(files | {folder: [found[name] for name in series[folder]] for folder in series})
 
 
+def convert_brain_mr_ct(originals: dict[str, Path], about: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The images in the repository's archive to {ct,mr}_{train,test} and the names of their files."""
+    (archive,) = originals.values()
+    wanted = re.compile(r"[^/]+/ct-to-mri-cgan/Dataset/images/((?:train|test)(?:A/ct|B/mri)\d+\.(?:png|jpg))")
+    found = _members(archive, wanted, most=6_000, most_bytes=1_000_000)
+    verify_manifest(found, about["manifest_sha256"], archive.name)
+    return brain_mr_ct.convert(found)
+
+
+def convert_pneumonia_mnist(originals: dict[str, Path], about: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The published file is the prepared form: its arrays, checked."""
+    (path,) = originals.values()
+    return read_npz(path, about["arrays"], remedy="It is not as data/registry.yml describes it")
+
+
+def convert_blood_cells(originals: dict[str, Path], about: dict[str, Any]) -> dict[str, Any]:
+    """The repository's archive to an npz and a table of classes for each of the two sites."""
+    (archive,) = originals.values()
+    needed = {f"Class Labels of Dataset {site}.csv" for site in (1, 2)} | {
+        f"Dataset {site}/{k:03d}.{kind}"
+        for site, count in enumerate(blood_cells.COUNT, start=1)
+        for k in range(1, count + 1)
+        for kind in ("bmp", "png")
+    }
+    wanted = re.compile(r"[^/]+/(Dataset [12]/\d{3}\.(?:bmp|png)|Class Labels of Dataset [12]\.csv)")
+    found = _complete(_members(archive, wanted, most=1_000, most_bytes=300_000), needed, archive)
+    verify_manifest(found, about["manifest_sha256"], archive.name)
+    return blood_cells.convert(found)
+
+
+def convert_glands(originals: dict[str, Path], about: dict[str, Any]) -> dict[str, Any]:
+    """The images, annotations and grades in the repository's archive to an npz and a table."""
+    (archive,) = originals.values()
+    needed = {f"{name}{end}.bmp" for name in glands.names() for end in ("", "_anno")} | {"Grade.csv"}
+    wanted = re.compile(r"[^/]+/GlaS/((?:train|testA|testB)_\d+(?:_anno)?\.bmp|Grade\.csv)")
+    found = _complete(_members(archive, wanted, most=500, most_bytes=1_500_000), needed, archive)
+    verify_manifest(found, about["manifest_sha256"], archive.name)
+    return glands.convert(found)
+
+
 CONVERTERS: dict[str, Callable[[dict[str, Path], dict[str, Any]], dict[str, np.ndarray]]] = {
     "mnist": convert_mnist,
     "lung_nodules": convert_lung_nodules,
     "brain_mr_contrasts": convert_brain_mr_contrasts,
+    "brain_mr_ct": convert_brain_mr_ct,
+    "pneumonia_mnist": convert_pneumonia_mnist,
+    "blood_cells": convert_blood_cells,
+    "glands": convert_glands,
 }
 
 
@@ -254,7 +313,8 @@ def main(argv: list[str] | None = None) -> int:
     for name in names:
         try:
             path, made = fetch(name, root)
-            print(f"{name}: {'ready' if made else 'already there'}, {path} ({path.stat().st_size / 1e6:.1f} MB)")
+            size = sum((root / name / file).stat().st_size for file in layout(name))
+            print(f"{name}: {'ready' if made else 'already there'}, {path} ({size / 1e6:.1f} MB)")
         except (ValueError, OSError) as error:
             print(f"{name}: {error}", file=sys.stderr)
             failed = True

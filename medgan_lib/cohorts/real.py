@@ -7,7 +7,9 @@ a code execution.
 
 from __future__ import annotations
 
+import csv
 import math
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -22,6 +24,7 @@ from .cohort import Cohort, draw
 from .registry import entry
 
 _HEADER = 16 * 1024  # bytes, more than the header of any npy file here
+_LONGEST_TABLE = 100_000  # bytes, more than any csv file here
 
 
 def mnist(split: str, *, size: int | None = None, n: int | None = None, seed: int = 0) -> Cohort:
@@ -97,6 +100,64 @@ def prepared(name: str) -> dict[str, np.ndarray]:
             f"use the embedded cohort {about['embedded']!r}."
         )
     return read_npz(path, about["arrays"], remedy=f"Delete it and run `make data NAMES={name}`.")
+
+
+def prepared_files(name: str) -> dict[str, Any]:
+    """Every file of a data set that is prepared as several: arrays by name of an npz, rows (dicts) of a csv.
+
+    FileNotFoundError where one is missing, ValueError where one can't be used.
+    """
+    about, folder, files = entry(name), data_root() / name, layout(name)
+    missing = [file for file in files if not (folder / file).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"the real data set {name!r} is not in {folder} ({missing[0]} is missing). Get it by "
+            f"`make data NAMES={name}` (download of {about['download_mb']} MB), or set MEDGAN_DATA to the folder that "
+            f"holds it; without it, use the embedded cohort {about['embedded']!r}."
+        )
+    remedy = f"Delete it and run `make data NAMES={name}`."
+    return {file: read_file(folder / file, expected, remedy) for file, expected in files.items()}
+
+
+def layout(name: str) -> dict[str, Any]:
+    """The files of the prepared form and what is expected in each: arrays of an npz, the columns of a csv."""
+    about = entry(name)
+    several = all(key.endswith(".npz") for key in about["arrays"])
+    return (about["arrays"] if several else {f"{name}.npz": about["arrays"]}) | about.get("tables", {})
+
+
+def read_file(path: Path, expected: Any, remedy: str) -> Any:
+    """A csv by `read_csv`, or an npz by `read_npz`, of which arrays called <any>_train belong together, and so on."""
+    if not isinstance(expected, dict):
+        return read_csv(path, expected, remedy)
+    parts: dict[str, dict[str, Any]] = {}
+    for key, spec in expected.items():
+        parts.setdefault(re.match(r"(\w+_)?(train|val|test)(?=_|$)|", key)[0], {})[key] = spec
+    return {key: array for part in parts.values() for key, array in read_npz(path, part, remedy).items()}
+
+
+def read_csv(path: Path, columns: list[str], remedy: str) -> list[dict[str, str]]:
+    """The rows of a small csv file in UTF-8 that has these ``columns``, without the spaces around its cells.
+
+    ValueError: "<file> is not usable: <reason>. <remedy>"
+    """
+    try:
+        if path.stat().st_size > _LONGEST_TABLE:
+            raise ValueError(f"it is larger than {_LONGEST_TABLE} bytes")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        head, *rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if row]
+        if head != columns:
+            raise ValueError(f"its columns are {head}, expected {columns}")
+        if any(len(row) != len(columns) for row in rows):
+            raise ValueError("its rows have different numbers of cells")
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+    except OSError as error:
+        reason = f"it can't be read ({error})"
+    except UnicodeDecodeError:
+        reason = "it is not text in UTF-8"
+    except (ValueError, csv.Error) as error:
+        reason = str(error)
+    raise ValueError(f"{path} is not usable: {reason}. {remedy}")
 
 
 def read_npz(path: Path, expected: dict[str, dict[str, Any]], remedy: str) -> dict[str, np.ndarray]:

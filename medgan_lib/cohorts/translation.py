@@ -59,3 +59,30 @@ def domains(paired: Cohort, seed: int = 0) -> tuple[Cohort, Cohort]:
     first, second = paired.split_by_subject((0.5, 0.5), seed=seed)
     a, b = first.select(x="y"), second.select(x="x")
     return replace(a, note=f"{a.note}, domain A"), replace(b, note=f"{b.note}, domain B")
+
+
+def unpaired_cohorts(
+    name: str,
+    split: str = "train",
+    *,
+    source: str = "t1",
+    target: str = "ct",
+    size: int | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    **switches,
+) -> tuple[Cohort, Cohort]:
+    """Two cohorts that share no subject as far as is known, images of domain A and of domain B, both as ``x``.
+
+    ``name`` is "heads" or "brain_mr_contrasts", whose subjects are divided among the domains (`domains`), "brain_mr_ct"
+    (A is MR, B is CT; nobody knows which slices are of one patient), or a folder with A/ and B/. ``n`` is the number
+    of images of each domain; where subjects are divided it is met as nearly as they allow. ``source`` and ``target``
+    choose contrasts of the two cohorts that have several. Raises as `medgan_lib.cohorts.load` does.
+    """
+    if name in ("heads", "brain_mr_contrasts"):
+        both = None if n is None else 2 * n
+        paired = pairs(name, split, source=source, target=target, size=size, n=both, seed=seed, **switches)
+        return domains(paired)
+    first, second = ("mr", "ct") if name == "brain_mr_ct" else ("A", "B")
+    a, b = (load(name, split, size=size, n=n, seed=seed, domain=domain, **switches) for domain in (first, second))
+    return a, b

@@ -10,6 +10,7 @@ from medgan_lib.methods.gan import GAN
 from medgan_lib.methods.infogan import Codes, InfoGAN
 from medgan_lib.methods.lapgan import LAPGAN, Band
 from medgan_lib.methods.progressive import ProgressiveGAN
+from medgan_lib.methods.srgan import SRGAN, FeatureMaps
 from medgan_lib.methods.translation import Pix2Pix, SelfRegularisedGAN, Translation
 from medgan_lib.methods.uniform import UniformGAN
 from medgan_lib.methods.unrolled import UnrolledGAN
@@ -17,6 +18,7 @@ from medgan_lib.methods.unrolled import UnrolledGAN
 __all__ = [
     "GAN",
     "LAPGAN",
+    "SRGAN",
     "Band",
     "BiGAN",
     "Classifier",
@@ -26,6 +28,7 @@ __all__ = [
     "CycleGAN",
     "DiscoGAN",
     "DualGAN",
+    "FeatureMaps",
     "InfoGAN",
     "Method",
     "Pix2Pix",

@@ -163,10 +163,11 @@ class Buffer(nn.Module):
         capacity, n = len(self.images), len(x)
         if n > capacity:
             raise ValueError(f"a buffer of {capacity} images cannot take a batch of {n}")
-        # Everything stays on the device: which slots are free is a comparison of tensors, not a branch.
-        fresh = self.filled + torch.arange(n, device=x.device)
-        free = fresh < capacity
-        slot = torch.where(free, fresh, torch.randperm(capacity, device=x.device)[:n])
+        # Everything stays on the device: which slots are free is a comparison of tensors, not a branch. Free slots come
+        # first, then used ones by chance, so no two images of a batch share a slot and none gets what was never stored.
+        used = torch.arange(capacity, device=x.device) < self.filled
+        slot = torch.where(used, torch.rand(capacity, device=x.device), -1.0).argsort(stable=True)[:n]
+        free = ~used[slot]
         swap = ~free & (torch.rand(n, device=x.device) < 0.5)
         pick = swap.view(n, *[1] * (x.ndim - 1))
         old = self.images[slot]

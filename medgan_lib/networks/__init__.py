@@ -14,6 +14,7 @@ from medgan_lib.networks.mlp import MLP
 from medgan_lib.networks.progressive import GrowingCritic, GrowingGenerator
 from medgan_lib.networks.pyramid import BandCritic, BandGenerator
 from medgan_lib.networks.stacked import StackedMLP
+from medgan_lib.networks.superresolution import SuperResolver
 from medgan_lib.networks.text import TextEncoder, Vocabulary
 from medgan_lib.networks.translators import (
     DilatedTranslator,
@@ -47,6 +48,7 @@ __all__ = [
     "ResNetTranslator",
     "ResizeConv",
     "StackedMLP",
+    "SuperResolver",
     "TextEncoder",
     "UNet",
     "Vocabulary",

@@ -122,7 +122,7 @@ class PatchCritic(nn.Module):
 
     As in Isola et al. (2017) it is convolutional, so it judges overlapping patches of `receptive_field` pixels and
     nothing larger: ``stages`` convolutions of stride 2 and two of stride 1, each 4 pixels wide (0 stages: single
-    pixels). ``inputs`` counts the channels of x and y together.
+    pixels). ``inputs`` counts the channels of x and y together. Images smaller than 3 * 2^stages raise ValueError.
     """
 
     per_sample = True
@@ -132,6 +132,7 @@ class PatchCritic(nn.Module):
         conv, layers, before = CONV[dims], [], inputs
         kernel, padding = (4, 1) if stages else (1, 0)
         self.receptive_field = 1 + (kernel - 1) * ((1 << stages) - 1 + 2 * (1 << stages)) if stages else 1
+        self.least = 3 << stages if stages else 1
         for stage in range(stages + 1):
             after = width * min(1 << stage, 8)
             stride = 2 if stage < stages else 1
@@ -141,6 +142,8 @@ class PatchCritic(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor, *y: Tensor) -> Tensor:
+        if min(x.shape[2:]) < self.least:
+            raise ValueError(f"images of {tuple(x.shape[2:])} pixels, patches need {self.least} along each axis")
         return self.layers(torch.cat([x, *y], 1) if y else x).squeeze(1)
 
 
@@ -172,8 +175,10 @@ class InstanceNorm(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        if x[0, 0].numel() == 1:  # its own mean; torch's norms refuse it
+            return x - x + self.bias.to(x.dtype).view(-1, *[1] * (x.ndim - 2))
         with torch.autocast(x.device.type, enabled=False):  # statistics are float32 whatever x is
-            if x.device.type != "cpu" or x[0, 0].numel() == 1:  # batch norm refuses to normalise a single value
+            if x.device.type != "cpu":
                 return F.group_norm(x, len(self.weight), self.weight.to(x.dtype), self.bias.to(x.dtype))
             return torch.cat([F.batch_norm(one, None, None, self.weight, self.bias, True) for one in x.split(1)])
 

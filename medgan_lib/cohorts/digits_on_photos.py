@@ -1,0 +1,87 @@
+"""Handwritten digits on patches of colour photographs: the construction of MNIST-M, with photographs already here.
+
+Ganin et al., JMLR 17 (2016) 59: a pixel of the result is |digit - patch|, in each channel. Their patches
+are from BSDS500, these from four photographs that come with scikit-image, so no file has to be fetched for them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from . import digits
+from .cohort import SPLITS, Cohort
+
+PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")  # in the wheel of scikit-image, in colour, free to show
+TILE = 64  # pixels; a patch lies within one tile, and a tile belongs to one split
+SHARES = (0.7, 0.1, 0.2)  # of the tiles, in the order of SPLITS
+
+
+def load(split: str, *, size: int | None = None, n: int | None = None, seed: int = 0) -> Cohort:
+    """``x`` (n, 3, size, size) in [-1, 1], the digits of `digits.load` on patches of photographs, and ``label`` 0-9.
+
+    ``size`` is from 28 (if left out) to 64: digits stay in the middle, patches grow. Split and subjects are those of
+    the digits, and the same ``split``, ``n`` and ``seed`` give the same digits in the same order as `digits.load`:
+    pairs, so choose two seeds or shuffle where there must be none. No pixel of a photograph is in two splits. Which
+    patch a digit lies on is fixed, ``seed`` only draws which ``n``. ValueError: a size or n it can't have.
+    """
+    return _on_photos("digits_on_photos", digits.load(split, size=_size(size), n=n, seed=seed), 5_000)
+
+
+def mnist(split: str, *, size: int | None = None, n: int | None = None, seed: int = 0) -> Cohort:
+    """The same from the digits of `real.mnist`. FileNotFoundError where they are not on this machine."""
+    from .real import mnist as load
+
+    size = _size(size, "mnist_on_photos")
+    return _on_photos("mnist_on_photos", load(split, size=size, n=n, seed=seed), 70_000)
+
+
+def _size(size: int | None, name: str = "digits_on_photos") -> int:
+    size = size or digits.NATIVE
+    if not digits.NATIVE <= size <= TILE:
+        raise ValueError(f"size of {name!r} must be from {digits.NATIVE} to {TILE}, it is {size}")
+    return size
+
+
+def _on_photos(name: str, single: Cohort, total: int) -> Cohort:
+    """``single`` on patches; of the ``total`` digits, number k has the k-th patch whatever else is drawn."""
+    tiles, size = _tiles()[single.split], single.x.shape[-1]
+    draw = np.random.default_rng([*name.encode()]).random((total, 3))[single.subjects.numpy()]
+    tile, row, column = (draw * (len(tiles), *(TILE - size + 1,) * 2)).astype(np.int64).T[:, :, None, None]
+    steps = np.arange(size)
+    patches = tiles[tile, row + steps[:, None], column + steps]
+    digit = single.to_units(single.x).round().to(torch.int16)
+    x = (digit - torch.from_numpy(patches).permute(0, 3, 1, 2).to(torch.int16)).abs().float() / 127.5 - 1
+    return Cohort(
+        name=name,
+        tensors={"x": x, "label": single["label"]},
+        subjects=single.subjects,
+        units=single.units,
+        window=single.window,
+        origin=single.origin,
+        split=single.split,
+        classes=single.classes,
+        note=f"{single.note}, blended with patches of four photographs (as MNIST-M)",
+    )
+
+
+@cache
+def _tiles() -> dict[str, np.ndarray]:
+    """The tiles of each split, uint8 (m, 64, 64, 3). Every photograph gives tiles to every split.
+
+    They are dealt out at random and not by photograph: else the splits would be as different as the photographs are.
+    """
+    import skimage.data
+
+    found = []
+    for photo in PHOTOS:
+        image = getattr(skimage.data, photo)()
+        rows, columns = image.shape[0] // TILE, image.shape[1] // TILE
+        cut = image[: rows * TILE, : columns * TILE].reshape(rows, TILE, columns, TILE, 3)
+        found.append(cut.swapaxes(1, 2).reshape(-1, TILE, TILE, 3))
+    tiles = np.concatenate(found)
+    order = np.random.default_rng([*b"photographs"]).permutation(len(tiles))
+    ends = np.rint(np.cumsum(SHARES)[:-1] * len(tiles)).astype(int)
+    return {split: tiles[part] for split, part in zip(SPLITS, np.split(order, ends), strict=True)}
