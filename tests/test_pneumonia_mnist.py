@@ -21,7 +21,7 @@ needs_copy = pytest.mark.skipif(
 
 
 def small() -> dict[str, np.ndarray]:
-    """A valid prepared file's arrays: 12 training images of which 2 repeat another and 3 are in val, test has a repeat."""
+    """A valid prepared file's arrays: 2 of 12 training images repeat another, 3 are in val, and test has a repeat."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (20, 28, 28)).astype(np.uint8)
     of = {"train": [0, 1, 2, 3, 4, 5, 6, 1, 1, 10, 11, 10], "val": [10, 11, 12, 13], "test": [14, 15, 16, 15]}

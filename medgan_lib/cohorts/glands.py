@@ -31,7 +31,8 @@ GRADES = {  # as the table writes them, and in letters
     "poorly differentiated": "poorly differentiated",
 }
 COLUMNS = ("patient ID", "grade (GlaS)", "grade (Sirinukunwattana et al. 2015)")
-# Of the 16 patients; the others are in train. Benign and malignant images are in each part, all grades in train and test.
+# Of the 16 patients; the others are in train. Benign and malignant images are in each part, all grades in train and
+# test.
 PATIENTS = {"val": (4, 13, 15), "test": (7, 9, 11)}
 
 

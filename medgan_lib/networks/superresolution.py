@@ -41,7 +41,9 @@ class SuperResolver(nn.Module):
             )
             for _ in range(blocks)
         )
-        stages = [(ResizeConv(dims, width, width), nn.LeakyReLU(0.2, inplace=True)) for _ in range(factor.bit_length() - 1)]
+        stages = [
+            (ResizeConv(dims, width, width), nn.LeakyReLU(0.2, inplace=True)) for _ in range(factor.bit_length() - 1)
+        ]
         self.up = nn.Sequential(*(layer for stage in stages for layer in stage))
         self.last = conv(width, channels, 3, padding=1)
         initialise(self)
