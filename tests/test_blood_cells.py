@@ -114,7 +114,7 @@ def test_the_two_sites_come_together_or_alone(root):
     assert both.classes == {"mask": blood.TISSUE, "label": blood.CLASSES, "site": blood.SITES}
 
 
-def test_a_copy_with_fewer_cells_has_the_same_splits(root):
+def test_with_fewer_cells_the_splits_are_the_same(root):
     files = small()
     place(root, files)
     every = cohorts.load(NAME, "test", sites="Tecom").subjects.tolist()
@@ -152,7 +152,7 @@ def test_n_cells_are_drawn_by_the_seed(root):
         ({"sites": ("Tecom", "Tecom")}, r"sites are \('Tecom', 'Tecom'\)"),
         ({"size": 128}, "size must be from 8 to 120, it is 128"),
         ({"size": 4}, "size must be from 8 to 120, it is 4"),
-        ({"n": 100}, "has 18 such items, 100 were asked for"),
+        ({"n": 100}, "has 19 such items, 100 were asked for"),
     ],
 )
 def test_a_wrong_request_says_what_exists(root, wrong, message):

@@ -123,6 +123,9 @@ def _site(files: dict[str, Any], name: str) -> tuple[NDArray, NDArray, NDArray, 
         ends = [round(end * len(mine)) for end in ENDS]
         for k, numbers in enumerate(np.split(mine, ends)):
             part[numbers] = k
+    for (where, number), twin in SAME.items():
+        if where == name:
+            part[number - 1] = part[twin - 1]
     return arrays["images"], arrays["masks"], np.array([numbered[k] for k in arrays["names"].tolist()]), label, part
 
 

@@ -145,7 +145,7 @@ def read_csv(path: Path, columns: list[str], remedy: str) -> list[dict[str, str]
         if path.stat().st_size > _LONGEST_TABLE:
             raise ValueError(f"it is larger than {_LONGEST_TABLE} bytes")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-        head, *rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if row]
+        head, *rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if row] or [[]]
         if head != columns:
             raise ValueError(f"its columns are {head}, expected {columns}")
         if any(len(row) != len(columns) for row in rows):
