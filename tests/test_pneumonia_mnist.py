@@ -60,7 +60,7 @@ def test_no_image_is_in_two_splits_or_twice_in_train(root):
     assert set(seen(parts["train"])).isdisjoint(seen(parts["val"]) + seen(parts["test"]))
     for split, part in parts.items():  # every image has kept its label
         rows = zip(arrays[f"{split}_images"], arrays[f"{split}_labels"], strict=True)
-    label = {x.tobytes(): int(y.item()) for x, y in rows}
+        label = {x.tobytes(): int(y.item()) for x, y in rows}
         grey = (part.to_units(part.x).round()[:, 0]).to(torch.uint8).numpy()
         assert part["label"].tolist() == [label[image.tobytes()] for image in grey]
 
