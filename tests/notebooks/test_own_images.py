@@ -38,11 +38,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_a_chapter_runs_on_a_folder(chapter: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chapter_runs_on_a_folder(
+    chapter: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(pipeline.ROOT), os.environ.get("PYTHONPATH", "")]))
     dataset = folder / "A" if chapter == "02_wasserstein" else folder
-    given = {**pipeline.profile_parameters("ci")[chapter], **CHAPTERS[chapter], "dataset": str(dataset), "profile": "ci"}
+    given = {**pipeline.profile_parameters("ci")[chapter], **CHAPTERS[chapter]}
+    given |= {"dataset": str(dataset), "profile": "ci"}
     source = pipeline.ROOT / "notebooks" / f"{chapter}.ipynb"
     done = papermill.execute_notebook(source, tmp_path / "done.ipynb", given, cwd=tmp_path, progress_bar=False)
     shown = str([cell.get("outputs") for cell in done.cells])
-    assert "61 x 64" in shown or "64 x 64" in shown or folder.name in shown or "A" in shown
+    # chapter 11 draws no image of its dataset, but has claims about it
+    expected = "31-real-looks-like-ct" if chapter == "11_cyclegan" else f"Real data: {dataset.name}"
+    assert expected in shown
