@@ -150,12 +150,13 @@ def test_play_runs_to_the_end_and_pauses(visit, book: Path) -> None:
     page.keyboard.press("Enter")  # on the last frame: starts over
     assert button.get_attribute("aria-label") == "Pause"
     assert shown(player)[2] != end[2]
+    stopped = "player => player.querySelector('button').getAttribute('aria-label') === 'Play'"
     button.click()
+    page.wait_for_function(stopped, arg=player, timeout=30000)  # a click returns before the page has handled it
     paused = shown(player)
     page.wait_for_timeout(700)
     assert shown(player) == paused
     button.click()
-    stopped = "player => player.querySelector('button').getAttribute('aria-label') === 'Play'"
     page.wait_for_function(stopped, arg=player, timeout=30000)
     assert shown(player) == end
 
