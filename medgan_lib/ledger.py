@@ -655,6 +655,11 @@ class Entry:
     value: float
     control: float | None
 
+    def __repr__(self) -> str:
+        control = "" if self.control is None else f", control {self.control:.4g}"
+        met = "" if self.claim.testable is not True else f": this run {'meets' if self.met else 'misses'} the criterion"
+        return f"{self.claim.id}: {self.value:.4g}{control} {self.claim.unit}".rstrip() + met
+
     @property
     def effect(self) -> float:
         """This run's effect, oriented as in :func:`effects`."""

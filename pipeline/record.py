@@ -1,5 +1,6 @@
 """Gather the runs of several seeds into the recorded reference ``book/reference/<profile>/<chapter>.json``."""
 
+import math
 from pathlib import Path
 
 import pipeline
@@ -40,8 +41,9 @@ def confirm(profile: str, chapter: str, seed: int) -> Path:
     """Make the record of ``chapter`` valid for the present code, on the evidence of one run.
 
     For changes that are not meant to change a number (a clearer function, a corrected figure): where every value and
-    control of the run equals the recorded one of its seed to the last digit, the record takes the present fingerprint,
-    and notes under "confirmed" which seed was executed and which fingerprint all its values were recorded with.
+    control of the run equals the recorded one of its seed, the record takes the present fingerprint, and notes under
+    "confirmed" which seed was executed and which fingerprint all its values were recorded with. Nine digits have to
+    agree: two processors of one family already differ in the last one, and a training spreads any other difference.
 
     Raises:
         UserError: no record, a seed that is not in it, a run that is missing or out of date, other parameters, or a
@@ -63,7 +65,7 @@ def confirm(profile: str, chapter: str, seed: int) -> Path:
         for name, entry in known["claims"].items()
     }
     ours = {name: (entry["value"], entry.get("control")) for name, entry in run["claims"].items()}
-    if changed := [name for name in theirs | ours if theirs.get(name) != ours.get(name)]:
+    if changed := [name for name in theirs | ours if not _same(theirs.get(name), ours.get(name))]:
         shown = "; ".join(f"{name} was {theirs.get(name)} and is {ours.get(name)}" for name in changed)
         raise UserError(f"{chapter}: seed {seed} at {profile!r} gives other numbers than the record: {shown}. "
                         f"Record it anew: make reference PROFILE={profile} CHAPTERS={chapter}")
@@ -74,3 +76,13 @@ def confirm(profile: str, chapter: str, seed: int) -> Path:
             **known, "fingerprint": fingerprint, "confirmed": {"seed": seed, "recorded_with": recorded},
         })
     return path
+
+
+def _same(one: tuple[float | None, ...] | None, other: tuple[float | None, ...] | None) -> bool:
+    """Whether value and control agree to nine digits; what is missing agrees with what is missing."""
+    if one is None or other is None:
+        return False
+    return all(
+        a == b or (a is not None and b is not None and math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12))
+        for a, b in zip(one, other, strict=True)
+    )
