@@ -51,17 +51,16 @@ def ssim(x: Tensor, reference: Tensor) -> float:
     Gaussian window of 11 pixels with a standard deviation of 1.5, at all places where it lies inside of the image, as
     in the authors' code and in scikit-image. ValueError for other shapes, or images with less than 11 pixels a side.
     """
-    from torchmetrics.functional.image import structural_similarity_index_measure
+    from skimage.metrics import structural_similarity
 
     size = same(x, reference).shape[2:]
     if min(size) < 11:
         raise ValueError(f"images of {tuple(size)} pixels are smaller than the window of 11")
-    _, places = structural_similarity_index_measure(
-        x.double(), reference.double(), data_range=2.0, return_full_image=True
-    )
-    for axis in range(2, x.ndim):  # nearer to the border the window would see reflected pixels
-        places = places.narrow(axis, 5, x.shape[axis] - 10)
-    return float(places.mean())
+    # Filters each axis in turn, image by image: the convolution with 11 x 11 values takes 20 times as long, and GiB.
+    images, truth = x.double().cpu().numpy(), reference.double().cpu().numpy()
+    how = {"data_range": 2.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    each = [structural_similarity(a, b, channel_axis=0, **how) for a, b in zip(images, truth, strict=True)]
+    return float(torch.tensor(each, dtype=torch.float64).mean())
 
 
 def sharpness(x: Tensor, mask: Tensor | None = None) -> float:
