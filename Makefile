@@ -20,7 +20,7 @@ help:
 	@echo 'make data       fetch the real data sets from their origins   NAMES=mnist,lung_nodules'
 	@echo 'make reference  execute with several seeds and record the verdicts   PROFILE=cpu SEEDS=5 CHAPTERS=… JOBS=n'
 	@echo 'make confirm    after a change that should change no number: execute one seed of stale records and compare'
-	@echo '                PROFILE=cpu CHAPTERS=… JOBS=n'
+	@echo '                PROFILE=cpu CHAPTERS=… JOBS=n  BEFORE=a checkout of the recorded code, where processors differ'
 	@echo 'make bench      compare the training loop with others'
 	@echo 'make clean      remove what was built, but not .venv and downloaded data'
 
@@ -37,7 +37,7 @@ reference: $(STAMP)
 	@$(RUN) reference $(PROFILE_) $(CHAPTERS_) $(JOBS_) $(call option,SEEDS,seeds)
 
 confirm: $(STAMP)
-	@$(RUN) confirm $(PROFILE_) $(CHAPTERS_) $(JOBS_)
+	@$(RUN) confirm $(PROFILE_) $(CHAPTERS_) $(JOBS_) $(call option,BEFORE,before)
 
 bench: $(STAMP)
 	@$(RUN) bench

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from pipeline import ROOT, Run, UserError, choose_chapters
 
@@ -23,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("book", "execute what changed and build the book", "profile", "chapters", "seed", "jobs")
     verb("reference", "execute with several seeds and record", "profile", "chapters", "seeds", "jobs")
     text = "execute one seed of stale records and keep those whose numbers are the same"
-    verb("confirm", text, "profile", "chapters", "jobs")
+    verb("confirm", text, "profile", "chapters", "jobs", "before")
     verb("test", "run every test, every chapter at ci, and the rendered book")
     verb("data", "fetch real data sets from their origins", "names")
     verb("bench", "compare the training loop with others")
@@ -49,6 +50,8 @@ _OPTIONS = {
     "seed": {"type": _whole(0), "default": 0, "help": "the random seed (0)"},
     "seeds": {"type": _whole(1), "default": 5, "help": "how many seeds, from 0 on (5)"},
     "jobs": {"type": _whole(1), "default": None, "help": "how many chapters side by side (cores; on a GPU one)"},
+    "before": {"type": lambda text: Path(text).absolute(), "default": None,
+               "help": "a checkout of the recorded code, to compare with what it gives on this machine (the record)"},
     "names": {"default": "", "help": "comma-separated names of data sets (all)"},
 }
 
@@ -66,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         case "reference":
             return book.reference(args.profile, args.chapters, args.seeds, jobs)
         case "confirm":
-            return book.confirm_records(args.profile, args.chapters, jobs)
+            return book.confirm_records(args.profile, args.chapters, jobs, args.before)
         case "test":
             return test(jobs)
         case "data":

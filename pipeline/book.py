@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipeline import ROOT, Run, UserError, chapters, choose_chapters, read_json, validate, write_atomic
 from pipeline.fingerprint import record_fingerprint, run_fingerprint
@@ -50,6 +51,18 @@ def stale(runs: list[Run]) -> list[Run]:
     return [
         run for run in runs
         if (results := run.results()) is None or results.get("fingerprint") != current[run.chapter, run.profile]
+    ]
+
+
+def unrecordable(runs: list[Run]) -> list[Run]:
+    """Those of ``runs`` that a record can't take: never finished, or what can change a number changed since.
+
+    That is less than what makes a page out of date: figures and the ledger's words don't count.
+    """
+    current = {(run.chapter, run.profile): record_fingerprint(run.chapter, run.profile) for run in runs}
+    return [
+        run for run in runs
+        if (run.results() or {}).get("record_fingerprint") != current[run.chapter, run.profile]
     ]
 
 
@@ -181,7 +194,7 @@ def reference(profile: str, names: str, count: int, jobs: int) -> int:
     chosen = choose_chapters(profile, names)
     runs = [Run(profile, chapter, seed) for seed in range(count) for chapter in chosen]
     with lock():
-        todo = stale(runs)
+        todo = unrecordable(runs)
         # One thread whatever JOBS is: rounding depends on the number of threads, and a record must not.
         failed = execute_all(todo, jobs, threads=1) if todo else []
         for chapter in chosen:
@@ -192,9 +205,15 @@ def reference(profile: str, names: str, count: int, jobs: int) -> int:
     return bool(failed)
 
 
-def confirm_records(profile: str, names: str, jobs: int) -> int:
-    """``make confirm``: execute one recorded seed of each chapter whose record is stale, and compare."""
+def confirm_records(profile: str, names: str, jobs: int, before: Path | None = None) -> int:
+    """``make confirm``: execute one recorded seed of each chapter whose record is stale, and compare.
+
+    ``before`` is another checkout, of the recorded code: its runs, made here, are compared with instead of the record.
+    """
     check()
+    if before and not (before / "pipeline" / "__main__.py").is_file():
+        raise UserError(f"{before} is no checkout of this book. Make one of the commit that wrote the record: "
+                        "git worktree add DIR COMMIT")
     known = {name: read_json(ROOT / "book" / "reference" / profile / f"{name}.json") for name in
              choose_chapters(profile, names)}
     runs = [
@@ -203,19 +222,36 @@ def confirm_records(profile: str, names: str, jobs: int) -> int:
     ]
     failed = []
     with lock():
-        todo = stale(runs)
+        todo = unrecordable(runs)
         failed += execute_all(todo, jobs, threads=1) if todo else []
         for run in runs:
             if run in failed:
                 continue
             try:
-                print(f"Confirmed: {confirm(*run).relative_to(ROOT)}")
+                theirs = recorded_code(before, run, known[run.chapter]["fingerprint"]) if before else None
+                print(f"Confirmed: {confirm(*run, theirs).relative_to(ROOT)}")
             except UserError as error:
                 print(error, file=sys.stderr)
                 failed.append(run)
     if not runs:
         print("No record is stale.")
     return bool(failed)
+
+
+def recorded_code(before: Path, run: Run, fingerprint: str) -> dict[str, Any]:
+    """The results of ``run`` in another checkout, made there unless they are there with this record fingerprint.
+
+    UserError if they can't be made.
+    """
+    path = before / run.folder.relative_to(ROOT) / "results.json"
+    if (read_json(path) or {}).get("record_fingerprint") != fingerprint:
+        print(f"Executing {run.name} in {before}, 1 thread.", flush=True)
+        command = [sys.executable, "-m", "pipeline", "execute", "--profile", run.profile, "--chapters", run.chapter,
+                   "--seed", str(run.seed)]
+        env = {**os.environ, "MEDGAN_THREADS": "1", "PYTHONPATH": str(before)}
+        if subprocess.call(command, cwd=before, env=env):
+            raise UserError(f"{run.name} failed in {before}; see {path.parent / 'log.txt'}")
+    return read_json(path)
 
 
 def verdict_summary(runs: list[Run]) -> str:

@@ -251,7 +251,10 @@ def _number(value: float | None, claim: Any) -> str:
 
 def _confirmed(record: dict[str, Any]) -> str:
     """Whether the code changed after the record, and which seed gave the same numbers with the present one."""
-    return f" (code changed since; seed {record['confirmed']['seed']} gives the same)" if "confirmed" in record else ""
+    if (found := record.get("confirmed")) is None:
+        return ""
+    where = ", with the recorded code on one machine" if found.get("against") == "code" else ""
+    return f" (code changed since; seed {found['seed']} gives the same{where})"
 
 
 def status(context: Context) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pipeline
 from pipeline import Run, UserError
@@ -37,7 +38,7 @@ def record(profile: str, chapter: str, seeds: list[int]) -> Path:
     return path
 
 
-def confirm(profile: str, chapter: str, seed: int) -> Path:
+def confirm(profile: str, chapter: str, seed: int, before: dict[str, Any] | None = None) -> Path:
     """Make the record of ``chapter`` valid for the present code, on the evidence of one run.
 
     For changes that are not meant to change a number (a clearer function, a corrected figure): where every value and
@@ -45,9 +46,12 @@ def confirm(profile: str, chapter: str, seed: int) -> Path:
     "confirmed" which seed was executed and which fingerprint all its values were recorded with. Nine digits have to
     agree: two processors of one family already differ in the last one, and a training spreads any other difference.
 
+    On a processor that rounds in another way no training gives the recorded numbers. ``before``, the results of the
+    recorded code for that seed on this machine, then takes their place in the comparison.
+
     Raises:
-        UserError: no record, a seed that is not in it, a run that is missing or out of date, other parameters, or a
-            number that differs; then the record stays as it is.
+        UserError: no record, a seed that is not in it, a run that is missing or out of date, other parameters, a
+            number that differs, or ``before`` of other code than the recorded one; then the record stays as it is.
     """
     from medgan_lib import ledger
 
@@ -60,20 +64,27 @@ def confirm(profile: str, chapter: str, seed: int) -> Path:
     if changed := [k for k, v in known["parameters"].items() if run["parameters"].get(k) != v]:
         raise UserError(f"{chapter}: parameters differ from the record's: {', '.join(changed)}. Record it anew")
     at = known["seeds"].index(seed)
-    theirs = {
-        name: (entry["value"][at], None if entry["control"] is None else entry["control"][at])
-        for name, entry in known["claims"].items()
-    }
     ours = {name: (entry["value"], entry.get("control")) for name, entry in run["claims"].items()}
+    if before is None:
+        theirs = {
+            name: (entry["value"][at], None if entry["control"] is None else entry["control"][at])
+            for name, entry in known["claims"].items()
+        }
+    elif before["record_fingerprint"] != known["fingerprint"]:
+        raise UserError(f"{chapter}: the checkout to compare with does not hold the code that was recorded")
+    else:
+        theirs = {name: (entry["value"], entry.get("control")) for name, entry in before["claims"].items()}
     if changed := [name for name in theirs | ours if not _same(theirs.get(name), ours.get(name))]:
         shown = "; ".join(f"{name} was {theirs.get(name)} and is {ours.get(name)}" for name in changed)
-        raise UserError(f"{chapter}: seed {seed} at {profile!r} gives other numbers than the record: {shown}. "
+        other = "the record" if before is None else "the recorded code"
+        raise UserError(f"{chapter}: seed {seed} at {profile!r} gives other numbers than {other}: {shown}. "
                         f"Record it anew: make reference PROFILE={profile} CHAPTERS={chapter}")
     path = pipeline.ROOT / "book" / "reference" / profile / f"{chapter}.json"
     if known["fingerprint"] != fingerprint:
         recorded = known.get("confirmed", {}).get("recorded_with", known["fingerprint"])
         ledger.write_record(path, {
-            **known, "fingerprint": fingerprint, "confirmed": {"seed": seed, "recorded_with": recorded},
+            **known, "fingerprint": fingerprint,
+            "confirmed": {"seed": seed, "recorded_with": recorded, "against": "record" if before is None else "code"},
         })
     return path
 

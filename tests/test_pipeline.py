@@ -330,12 +330,57 @@ def test_a_record_outlives_a_change_only_if_a_seed_gives_the_same_numbers(
     finished(runs[1], claims={"01-starts-over": {"value": 3.0000000000000004}})
     after = json.loads(confirm("cpu", "01_good", 1).read_text())
     assert after["fingerprint"] == fingerprint.current_fingerprint("01_good", "cpu")
-    assert after["confirmed"] == {"seed": 1, "recorded_with": before["fingerprint"]}
+    assert after["confirmed"] == {"seed": 1, "recorded_with": before["fingerprint"], "against": "record"}
     assert {**after, "fingerprint": 0, "confirmed": 0} == {**before, "fingerprint": 0, "confirmed": 0}
     edit(checkout / "medgan_lib" / "deep.py", "return SCALE + 0", "return 0 + SCALE")
     finished(runs[2])
     again = json.loads(confirm("cpu", "01_good", 2).read_text())
-    assert again["confirmed"] == {"seed": 2, "recorded_with": before["fingerprint"]}
+    assert again["confirmed"] == {"seed": 2, "recorded_with": before["fingerprint"], "against": "record"}
+
+
+def test_on_a_processor_that_rounds_otherwise_the_recorded_code_is_compared_with(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from medgan_lib import ledger
+
+    claims = ledger.load_claims(checkout / "book" / "claims.yml")
+    monkeypatch.setattr(ledger, "load_claims", lambda: claims)
+    monkeypatch.setattr(book, "check", lambda: None)
+    runs = [Run("cpu", "01_good", seed) for seed in range(3)]
+    for run in runs:
+        finished(run)
+    path = record("cpu", "01_good", [0, 1, 2])
+    known = json.loads(path.read_text())
+    before = checkout.parent / "before"
+    shutil.copytree(checkout, before)
+    with pytest.raises(UserError, match="is no checkout of this book"):
+        book.confirm_records("cpu", "01_good", 1, before)
+    pipeline.write_atomic(before / "pipeline" / "__main__.py", "")
+    edit(checkout / "medgan_lib" / "deep.py", "return SCALE", "return SCALE + 0")
+    finished(runs[0], claims={"01-starts-over": {"value": 2.1}})  # this machine's number, and not the recorded one
+    theirs = before / runs[0].folder.relative_to(checkout) / "results.json"
+    with pytest.raises(UserError, match="other numbers than the record"):
+        confirm("cpu", "01_good", 0)
+    called = []
+
+    def execute(command: list[str], cwd: Path, env: dict[str, str]) -> int:
+        called.append((command[1:4], cwd, env["PYTHONPATH"], env["MEDGAN_THREADS"]))
+        value = {"record_fingerprint": known["fingerprint"], "claims": {"01-starts-over": {"value": 2.1}}}
+        pipeline.write_atomic(theirs, json.dumps(value))
+        return 0
+
+    monkeypatch.setattr(book.subprocess, "call", execute)
+    assert json.loads(theirs.read_text())["record_fingerprint"] == known["fingerprint"]
+    assert book.confirm_records("cpu", "01_good", 1, before) == 1  # it gave 2.0, before and after the change differ
+    assert "other numbers than the recorded code" in capsys.readouterr().err and not called
+    theirs.unlink()
+    assert book.confirm_records("cpu", "01_good", 1, before) == 0
+    assert called == [(["-m", "pipeline", "execute"], before, str(before), "1")]
+    after = json.loads(path.read_text())
+    assert after["claims"] == known["claims"] and after["confirmed"]["against"] == "code"
+    assert after["fingerprint"] == fingerprint.current_fingerprint("01_good", "cpu")
+    with pytest.raises(UserError, match="does not hold the code that was recorded"):
+        confirm("cpu", "01_good", 0, json.loads(theirs.read_text()))
 
 
 def test_only_what_is_unfinished_or_changed_is_stale(checkout: Path) -> None:
