@@ -346,6 +346,7 @@ def test_on_a_processor_that_rounds_otherwise_the_recorded_code_is_compared_with
     claims = ledger.load_claims(checkout / "book" / "claims.yml")
     monkeypatch.setattr(ledger, "load_claims", lambda: claims)
     monkeypatch.setattr(book, "check", lambda: None)
+    monkeypatch.setattr(book, "ROOT", checkout)
     runs = [Run("cpu", "01_good", seed) for seed in range(3)]
     for run in runs:
         finished(run)
