@@ -204,11 +204,15 @@ def test_describe_gives_ranges_in_units_and_counts():
 
 
 def test_names_lists_the_embedded_first():
-    embedded = ("ring", "grid", "lines", "digits", "stacked_digits", "digits_on_photos", "heads", "nodules")
+    embedded = (
+        *("ring", "grid", "lines", "digits", "stacked_digits", "digits_on_photos", "heads", "nodules"),
+        *("vessels", "chests", "retinas"),
+    )
+    embedded += ("glands_simulated",)
     assert cohorts.names()[: len(embedded)] == embedded
     assert set(cohorts.names()[len(embedded) :]) == {
         *("mnist", "stacked_mnist", "mnist_on_photos", "lung_nodules", "brain_mr_contrasts", "brain_mr_ct"),
-        *("pneumonia_mnist", "blood_cells", "glands"),
+        *("pneumonia_mnist", "blood_cells", "glands", "carotid_arteries", "retina_oct", "retina_vessels"),
     }
 
 

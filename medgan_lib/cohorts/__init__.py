@@ -26,6 +26,10 @@ EMBEDDED = {
     "digits_on_photos": ("digits_on_photos", "load"),
     "heads": ("heads", "load"),
     "nodules": ("nodules", "load"),
+    "vessels": ("vessels", "load"),
+    "chests": ("chests", "load"),
+    "retinas": ("retinas", "load"),
+    "glands_simulated": ("simulated_glands", "load"),
 }
 REAL = {
     "mnist": ("real", "mnist"),
@@ -37,6 +41,9 @@ REAL = {
     "pneumonia_mnist": ("pneumonia_mnist", "load"),
     "blood_cells": ("blood_cells", "load"),
     "glands": ("glands", "load"),
+    "carotid_arteries": ("carotid_arteries", "load"),
+    "retina_oct": ("retina_oct", "load"),
+    "retina_vessels": ("retina_vessels", "load"),
 }
 
 

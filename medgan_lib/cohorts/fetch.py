@@ -21,7 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from . import blood_cells, brain_mr_contrasts, brain_mr_ct, glands
+from . import (
+    blood_cells,
+    brain_mr_contrasts,
+    brain_mr_ct,
+    carotid_arteries,
+    glands,
+    retina_oct,
+    retina_vessels,
+)
 from .cache import atomic, data_root
 from .real import layout, read_file, read_npz
 from .registry import entry, registry
@@ -284,6 +292,35 @@ def convert_glands(originals: dict[str, Path], about: dict[str, Any]) -> dict[st
     return glands.convert(found)
 
 
+def convert_carotid_arteries(originals: dict[str, Path], about: dict[str, Any]) -> dict[str, Any]:
+    """The two files of R data to an npz each."""
+    return carotid_arteries.convert({name: path.read_bytes() for name, path in originals.items()})
+
+
+def convert_retina_oct(originals: dict[str, Path], about: dict[str, Any]) -> dict[str, Any]:
+    """The volume and the pathological B-scans, each in the archive of a repository, to an npz each."""
+    scans = {f"{k}-Input.tif" for k in range(1, retina_oct.SCANS + 1)}
+    archive = originals["DrusenSegmentation-ModifiedChen.tar.gz"]
+    wanted = re.compile(r"[^/]+/sample-scan/volume1/(\d{1,3}-Input\.tif)")
+    found = _complete(_members(archive, wanted, most=200, most_bytes=1_000_000), scans, archive)
+    other = originals["OCT-Biomarker-Segmentation.tar.gz"]
+    folders = "|".join(map(re.escape, retina_oct.FOLDERS))
+    wanted = re.compile(rf"[^/]+/code/nnunet/((?:{folders})/{retina_oct.NAMES.pattern})")
+    found |= _members(other, wanted, most=200, most_bytes=2_000_000)
+    verify_manifest(found, about["manifest_sha256"], f"{archive.name} and {other.name}")
+    return retina_oct.convert(found)
+
+
+def convert_retina_vessels(originals: dict[str, Path], about: dict[str, Any]) -> dict[str, Any]:
+    """The photographs and the first observer's outlines in the repository's archive to an npz for each half."""
+    (archive,) = originals.values()
+    needed = {path for listed in retina_vessels.originals().values() for _, *pair in listed for path in pair}
+    wanted = re.compile(r"[^/]+/DRIVE/datasets/((?:training|testing)/(?:images|1st_manual)/\d{2}_\w+\.(?:tif|gif))")
+    found = _complete(_members(archive, wanted, most=200, most_bytes=2_000_000), needed, archive)
+    verify_manifest(found, about["manifest_sha256"], archive.name)
+    return retina_vessels.convert(found)
+
+
 CONVERTERS: dict[str, Callable[[dict[str, Path], dict[str, Any]], dict[str, np.ndarray]]] = {
     "mnist": convert_mnist,
     "lung_nodules": convert_lung_nodules,
@@ -292,6 +329,9 @@ CONVERTERS: dict[str, Callable[[dict[str, Path], dict[str, Any]], dict[str, np.n
     "pneumonia_mnist": convert_pneumonia_mnist,
     "blood_cells": convert_blood_cells,
     "glands": convert_glands,
+    "carotid_arteries": convert_carotid_arteries,
+    "retina_oct": convert_retina_oct,
+    "retina_vessels": convert_retina_vessels,
 }
 
 

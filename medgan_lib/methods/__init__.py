@@ -1,24 +1,29 @@
 """One file a method, each with one ``step`` that reads like the paper."""
 
+from medgan_lib.methods.adversarial_segmentation import AdversarialSegmentation
 from medgan_lib.methods.base import Method
 from medgan_lib.methods.bigan import BiGAN
 from medgan_lib.methods.classifier import Classifier
 from medgan_lib.methods.conditional import ConditionalGAN
 from medgan_lib.methods.contrastive import Contrastive
 from medgan_lib.methods.cyclegan import CycleGAN, DiscoGAN, DualGAN
+from medgan_lib.methods.dann import DANN, Primary
 from medgan_lib.methods.gan import GAN
 from medgan_lib.methods.infogan import Codes, InfoGAN
 from medgan_lib.methods.lapgan import LAPGAN, Band
 from medgan_lib.methods.progressive import ProgressiveGAN
+from medgan_lib.methods.semi_supervised import SemiSupervisedGAN
 from medgan_lib.methods.srgan import SRGAN, FeatureMaps
 from medgan_lib.methods.translation import Pix2Pix, SelfRegularisedGAN, Translation
 from medgan_lib.methods.uniform import UniformGAN
 from medgan_lib.methods.unrolled import UnrolledGAN
 
 __all__ = [
+    "DANN",
     "GAN",
     "LAPGAN",
     "SRGAN",
+    "AdversarialSegmentation",
     "Band",
     "BiGAN",
     "Classifier",
@@ -32,8 +37,10 @@ __all__ = [
     "InfoGAN",
     "Method",
     "Pix2Pix",
+    "Primary",
     "ProgressiveGAN",
     "SelfRegularisedGAN",
+    "SemiSupervisedGAN",
     "Translation",
     "UniformGAN",
     "UnrolledGAN",

@@ -4,6 +4,7 @@
 samples of two kinds may pass it together.
 """
 
+from medgan_lib.networks.classcritic import ClassCritic, GaussianNoise
 from medgan_lib.networks.conditional import ConditionalCritic, ConditionalGenerator, Conditioned
 from medgan_lib.networks.dcgan import DCCritic, DCGenerator, pooled_down, pooled_up, strided_down, strided_up
 from medgan_lib.networks.dense import DenseCritic, DenseGenerator
@@ -13,6 +14,7 @@ from medgan_lib.networks.minibatch import MinibatchDiscrimination
 from medgan_lib.networks.mlp import MLP
 from medgan_lib.networks.progressive import GrowingCritic, GrowingGenerator
 from medgan_lib.networks.pyramid import BandCritic, BandGenerator
+from medgan_lib.networks.segmenter import Segmenter
 from medgan_lib.networks.stacked import StackedMLP
 from medgan_lib.networks.superresolution import SuperResolver
 from medgan_lib.networks.text import TextEncoder, Vocabulary
@@ -28,6 +30,7 @@ __all__ = [
     "MLP",
     "BandCritic",
     "BandGenerator",
+    "ClassCritic",
     "ConditionalCritic",
     "ConditionalGenerator",
     "Conditioned",
@@ -38,6 +41,7 @@ __all__ = [
     "DenseGenerator",
     "DilatedTranslator",
     "Encoder",
+    "GaussianNoise",
     "Generator",
     "GrowingCritic",
     "GrowingGenerator",
@@ -47,6 +51,7 @@ __all__ = [
     "PatchCritic",
     "ResNetTranslator",
     "ResizeConv",
+    "Segmenter",
     "StackedMLP",
     "SuperResolver",
     "TextEncoder",

@@ -1,0 +1,161 @@
+"""Domain adaptation by an adversary in feature space: DANN (review Sec. 4, Fig. 7, Eq. 9; Ganin et al. 2016)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD, Optimizer
+
+from medgan_lib.methods.base import Method
+from medgan_lib.objectives import OBJECTIVES
+
+
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, lam: Tensor) -> Tensor:
+        ctx.save_for_backward(lam)
+        return h.view_as(h)  # not h itself, which autograd would take for an unchanged input
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (lam,) = ctx.saved_tensors
+        return -lam * gradient, None
+
+
+def reverse(h: Tensor, lam: float | Tensor) -> Tensor:
+    """The gradient reversal layer: h of any shape as it is; on the way back its gradient is multiplied by -``lam``.
+
+    Source: Ganin et al. 2016, Sec. 4.2. ``lam`` is a number, or a tensor without dimensions, which gets no gradient.
+    """
+    return _Reversal.apply(h, torch.as_tensor(lam, dtype=h.dtype, device=h.device))
+
+
+def domain_loss(source_logits: Tensor, target_logits: Tensor) -> Tensor:
+    """Eq. 9 from the logits of D, each of any shape: the loss of a GAN's discriminator whose real samples are S.
+
+    Each expectation is a mean by itself, so that a domain weighs the same however many logits it has.
+    """
+    return OBJECTIVES["gan"].discriminator(source_logits, target_logits)
+
+
+def schedule(p: Tensor, slope: float = 10.0) -> Tensor:
+    """2 / (1 + exp(-``slope`` p)) - 1 at progress p from 0 to 1: the weight of the adversary in Ganin et al. 2016."""
+    return torch.tanh(slope * p / 2)
+
+
+class Primary(nn.Module):
+    """The primary network F(x) = C(H(x)) of Fig. 7, with ``features`` H(x), for `Classifier` and for `metrics`."""
+
+    def __init__(self, H: nn.Module, C: nn.Module) -> None:
+        super().__init__()
+        self.H, self.C = H, C
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.H(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.C(self.H(x))
+
+
+class DANN(Method):
+    """Feature extractor H, label predictor C and domain classifier D, trained as in Fig. 7 (Ganin et al. 2016).
+
+    H maps images (n, ...) to features (n, ...), C features to logits (n, classes, ...), and D features to logits of
+    any shape of "this is from the source domain". A batch holds labelled images of the source, "x" and "label"
+    (n,) or, for segmentation, (n, *size), and equally many images of the target, "target"; see
+    `cohorts.adaptation.two_domains`. H and C minimise L_c - ``lam`` L_d and D minimises L_d, in one backward pass
+    through `reverse`, by gradient descent with momentum as in the paper, but without its annealing. With ``rise`` > 0,
+    lam grows from 0 to its value over so many steps, along `schedule`. With lam = 0, C and H learn from the source
+    alone, but for batch norm: see `step`.
+    Raises ValueError for lam < 0 or rise < 0.
+    """
+
+    def __init__(
+        self,
+        H: nn.Module,
+        C: nn.Module,
+        D: nn.Module,
+        *,
+        lam: float = 1.0,
+        rise: int = 0,
+        lr: float = 0.01,
+        momentum: float = 0.9,
+    ) -> None:
+        super().__init__()
+        if lam < 0 or rise < 0:
+            raise ValueError(f"lam and rise must be 0 or more, not {lam} and {rise}")
+        self.H, self.C, self.D = H, C, D
+        self.lam, self.rise, self.lr, self.momentum = lam, rise, lr, momentum
+        self.register_buffer("done", torch.zeros(()))  # steps, on the device and in checkpoints
+        # One optimizer for all three: each weight follows its own gradient.
+        self.opt = SGD(self.parameters(), lr=lr, momentum=momentum)
+
+    @property
+    def primary(self) -> Primary:
+        """F = C after H, with the networks themselves: what remains when training is over."""
+        return Primary(self.H, self.C).train(self.training)
+
+    def weight(self) -> Tensor:
+        """lam of the next step, a scalar on the device."""
+        if not self.rise:
+            return torch.full_like(self.done, self.lam)
+        return self.lam * schedule((self.done / self.rise).clamp(max=1.0))
+
+    def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One update of H, C and D. Returns "loss_c", "loss_d" (Eq. 9, without lam) and "lam".
+
+        Both domains pass H together, so a batch norm in H, if any, normalises and remembers their mixture.
+        """
+        x_S, y_S, x_T = batch["x"], batch["label"], batch["target"]
+        lam = self.weight()
+        h_S, h_T = self.H(torch.cat([x_S, x_T])).split([len(x_S), len(x_T)])
+        L_c = cross_entropy(self.C(h_S), y_S)
+        s_S, s_T = self.D(reverse(torch.cat([h_S, h_T]), lam)).split([len(x_S), len(x_T)])
+        L_d = domain_loss(s_S, s_T)
+        self.opt.zero_grad()
+        (L_c + L_d).backward()
+        self.opt.step()
+        self.done += 1
+        return {"loss_c": L_c.detach(), "loss_d": L_d.detach(), "lam": lam}
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        return {"all": self.opt}
+
+
+def told_apart(source: Tensor, target: Tensor, seed: int = 0) -> float:
+    """Accuracy of a *new* domain classifier on samples that it was not trained on; 0.5 is chance.
+
+    A support vector machine with a Gaussian kernel on standardised features, trained on one half of ``source`` (n, d)
+    and ``target`` (m, d) and tested on the other; the larger set is cut, so that both domains count the same. Samples
+    must be of different subjects. It is not `metrics.two_sample_test`, which keeps samples that lie close together in
+    one half: features of a classifier lie in tight clusters, a class each, and would all be kept together.
+    Raises ValueError for matrices of unequal width, fewer than 10 samples, or values that are not finite.
+    """
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    if source.ndim != 2 or target.ndim != 2 or source.shape[1] != target.shape[1]:
+        raise ValueError(f"features must be (n, d) and (m, d), not {tuple(source.shape)} and {tuple(target.shape)}")
+    n = min(len(source), len(target)) // 2
+    if n < 5:
+        raise ValueError(f"too few samples: {len(source)} and {len(target)}; at least 10 of each are needed")
+    draw = torch.Generator().manual_seed(seed)
+    S, T = (h.detach().cpu().double()[torch.randperm(len(h), generator=draw)[: 2 * n]] for h in (source, target))
+    if not (S.isfinite().all() and T.isfinite().all()):
+        raise ValueError("features have values that are not finite (NaN or infinity)")
+    domain = torch.arange(2).repeat_interleave(n).numpy()
+    judge = make_pipeline(StandardScaler(), SVC()).fit(torch.cat([S[:n], T[:n]]).numpy(), domain)
+    return float((judge.predict(torch.cat([S[n:], T[n:]]).numpy()) == domain).mean())
+
+
+def proxy_a_distance(source: Tensor, target: Tensor, seed: int = 0) -> float:
+    """2 (1 - 2 e), e the error of the new domain classifier of `told_apart`, whose arguments and errors are these.
+
+    0: nothing tells the domains apart; 2: every sample can be told. An e above chance counts as chance.
+    Source: Ben-David et al. 2010; Ganin et al. 2016 estimate it like this, with a linear classifier.
+    """
+    return max(0.0, 4 * told_apart(source, target, seed) - 2)

@@ -1,0 +1,138 @@
+"""Learning from few labels and many images: a discriminator with K + 1 classes (review Sec. 5.6, Fig. 12)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, pad
+from torch.optim import Optimizer
+
+from medgan_lib.methods.base import Method, adam, evaluating, frozen
+from medgan_lib.objectives import OBJECTIVES
+
+
+def log_Z(logits: Tensor) -> Tensor:
+    """log of Z = sum_k exp(l_k) for logits (n, K): (n,). As D = Z / (Z + 1) it is the logit of D."""
+    return logits.logsumexp(1)
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """(n, K + 1): K classes and, last, "generated", whose logit is fixed at 0."""
+    return pad(logits, (0, 1)).softmax(1)
+
+
+def supervised_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """-E log p(y | x, y < K + 1): the cross-entropy among the K classes, whatever D thinks of "generated"."""
+    return cross_entropy(logits, label)
+
+
+def unsupervised_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """-E log D(x) - E log(1 - D(G(z))) for logits (n, K) of unlabelled and (m, K) of generated images: Eq. 1."""
+    return OBJECTIVES["gan"].discriminator(log_Z(real), log_Z(fake))
+
+
+def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
+    """Squared distance between the *mean* features of real (n, f) and generated (m, f) images, a mean over f.
+
+    Salimans et al. 2016, Sec. 3.1, have a sum over f, which Adam cannot tell from a mean.
+    """
+    return (real.mean(0) - fake.mean(0)).square().mean()
+
+
+class SemiSupervisedGAN(Method):
+    """A GAN whose discriminator is the classifier (Salimans et al. 2016, Sec. 5).
+
+    G maps z (n, G.latent) to images. D maps images to K logits, of which D(x) = Z / (Z + 1) is made, and has
+    ``features`` (n, f). Batches hold labelled images "x" with their classes "label" (n,), and unlabelled images "u";
+    `medgan_lib.cohorts.labelled.repeated` puts sets of unequal size side by side. ``matching`` True: G descends on
+    `feature_matching`; False: on Eq. 2, for which D should have minibatch discrimination. ``weight`` weighs the
+    unsupervised loss: 0 is a classifier of the labelled images, trained by the same updates, and G stays as it is.
+    ``lr`` and ``betas`` are Adam's. Raises ValueError for a negative weight or, with matching, a D without
+    ``features``.
+    """
+
+    def __init__(
+        self,
+        G: nn.Module,
+        D: nn.Module,
+        *,
+        matching: bool = True,
+        weight: float = 1.0,
+        lr: float = 3e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+    ) -> None:
+        super().__init__()
+        if weight < 0:
+            raise ValueError(f"weight must be 0 or more, not {weight}")
+        if matching and not callable(getattr(D, "features", None)):
+            raise ValueError(f"{type(D).__name__} has no method features(x), which feature matching needs")
+        self.G, self.D = G, D
+        self.matching, self.weight, self.lr, self.betas = matching, weight, lr, betas
+        self.opt_D, self.opt_G = adam(D, lr, betas), adam(G, lr, betas)
+
+    def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One update of D and one of G. Returns "supervised", "accuracy" on the labelled images of the batch, and
+        with weight > 0 "unsupervised" and "loss_G"."""
+        if not self.weight:
+            return self.update_D(batch["x"], batch["label"])
+        u = batch["u"]
+        with torch.no_grad():
+            fake = self.G(self.noise(len(u)))
+        history = self.update_D(batch["x"], batch["label"], u, fake)
+        return history | self.update_G(u)
+
+    def update_D(self, x: Tensor, label: Tensor, *others: Tensor) -> dict[str, Tensor]:
+        """One descent step of D on L_supervised + weight * L_unsupervised; others: unlabelled and generated images."""
+        labelled, *logits = self.judge(x, *others)
+        supervised = supervised_loss(labelled, label)
+        history = {"supervised": supervised.detach(), "accuracy": (labelled.argmax(1) == label).float().mean()}
+        loss = supervised
+        if others:
+            unsupervised = unsupervised_loss(*logits)
+            history["unsupervised"] = unsupervised.detach()
+            loss = supervised + self.weight * unsupervised
+        self.opt_D.zero_grad()
+        loss.backward()
+        self.opt_D.step()
+        return history
+
+    def judge(self, *parts: Tensor) -> tuple[Tensor, ...]:
+        """D on each of several sets of images: in one pass, which is faster, if it looks at each image by itself."""
+        if not getattr(self.D, "per_sample", False):
+            return tuple(self.D(part) for part in parts)
+        return self.D(torch.cat(parts)).split([len(part) for part in parts])
+
+    def update_G(self, u: Tensor) -> dict[str, Tensor]:
+        """One descent step of G. D passes gradients on and keeps none."""
+        with frozen(self.D):
+            fake = self.G(self.noise(len(u)))
+            if self.matching:
+                with torch.no_grad():
+                    real = self.D.features(u)
+                loss = feature_matching(real, self.D.features(fake))
+            else:
+                loss = OBJECTIVES["gan-ma"].generator(log_Z(self.D(fake)))
+            self.opt_G.zero_grad()
+            loss.backward()
+        self.opt_G.step()
+        return {"loss_G": loss.detach()}
+
+    def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """z (n, G.latent) from the standard normal distribution, on G's device."""
+        device = next(self.G.parameters()).device
+        where = device if generator is None else generator.device
+        return torch.randn(n, self.G.latent, device=where, generator=generator).to(device)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n generated images in evaluation mode, 256 at a time; ``generator`` makes them reproducible."""
+        with evaluating(self.G) as G:
+            return torch.cat([G(z) for z in self.noise(n, generator).split(256)])
+
+    def classify(self, x: Tensor, batch_size: int = 256) -> Tensor:
+        """`probabilities` (n, K + 1) of images (n, ...) in evaluation mode, ``batch_size`` at a time, on x's device."""
+        device = next(self.D.parameters()).device
+        with evaluating(self.D) as D:
+            return torch.cat([probabilities(D(part.to(device))).to(x.device) for part in x.split(batch_size)])
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        return {"D": self.opt_D, "G": self.opt_G}
