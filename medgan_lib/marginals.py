@@ -25,8 +25,8 @@ def kolmogorov_smirnov(a: Tensor, b: Tensor) -> KS:
     put real against real beside it. The interval holds the distance of the distributions in at least 95 % of cases,
     for samples large enough for limit laws: the triangle inequality takes at most the 97.5 % quantile of
     Kolmogorov's law off, D − 1.48 s; and at the true place of the widest gap the samples show it up to the error of a
-    difference of two shares, at most D + 1.96 s / 2. Within [0, 1]. Samples must be independent: one number a subject, not
-    all points of one vessel.
+    difference of two shares, at most D + 1.96 s / 2. Within [0, 1]. Samples must be independent: one number a
+    subject, not all points of one vessel.
 
     ValueError: other shapes, fewer than 2 values, or values that are not finite.
     """
