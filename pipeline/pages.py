@@ -337,7 +337,8 @@ def _mutants(context: Context) -> dict[str, Any] | None:
 def _measured(mutant: Any) -> str:
     """In words: a number that the deviation changes, and what it should be."""
     measures = {"objective": _measured_objective, "penalty": _measured_penalty, "step": _measured_step,
-                "information": _measured_information, "condition": _measured_condition}
+                "information": _measured_information, "condition": _measured_condition,
+                "adaptation": _measured_adaptation}
     return measures[mutant.part](mutant.code)
 
 
@@ -462,6 +463,20 @@ def _measured_condition(deviant: type) -> str:
             return _short(history["loss_D"])
 
     return f"D's loss after 20 steps: {loss(deviant)} instead of {loss(ConditionalGAN)}"
+
+
+def _measured_adaptation(deviant: type) -> str:
+    """The weight of the adversary when it should have risen to 1."""
+    from torch import nn
+
+    from medgan_lib.methods import DANN
+
+    def risen(method: type) -> str:
+        dann = method(nn.Identity(), nn.Identity(), nn.Linear(1, 1), lam=1.0, rise=100)
+        dann.done.fill_(100)
+        return _short(dann.weight())
+
+    return f"weight at the end of the rise: {risen(deviant)} instead of {risen(DANN)}"
 
 
 def _short(value: Any) -> str:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medgan_lib.methods import GAN, ConditionalGAN, InfoGAN
+from medgan_lib.methods import DANN, GAN, ConditionalGAN, InfoGAN
+from medgan_lib.methods.dann import schedule
 from medgan_lib.objectives import OBJECTIVES, Objective, clip_weights_, gradient_penalty
 
 
@@ -30,8 +31,8 @@ class Implementation:
 class Mutant:
     """One deviation: the equation it breaks, where it was seen as (project, file), and code that commits it.
 
-    ``code`` stands in for a row of Table 1 (an `Objective`), for `GAN`, `InfoGAN` or `ConditionalGAN` (a subclass), or
-    for `gradient_penalty`.
+    ``code`` stands in for a row of Table 1 (an `Objective`), for `GAN`, `InfoGAN`, `ConditionalGAN` or `DANN` (a
+    subclass), or for `gradient_penalty`.
     """
 
     equation: str
@@ -48,7 +49,7 @@ class Mutant:
             return "objective"
         if not isinstance(self.code, type):
             return "penalty"
-        kinds = {InfoGAN: "information", ConditionalGAN: "condition", GAN: "step"}
+        kinds = {InfoGAN: "information", ConditionalGAN: "condition", DANN: "adaptation", GAN: "step"}
         return next(part for kind, part in kinds.items() if issubclass(self.code, kind))
 
     @property
@@ -272,6 +273,14 @@ class SquaredErrorForEq5(ConditionalGAN):
         super().__init__(G, D, "lsgan", **options)
 
 
+# --- domain adaptation ------------------------------------------------------------------------------------------
+
+
+class RisesWithSlopeOne(DANN):
+    def weight(self) -> Tensor:
+        return self.lam * schedule((self.done / self.rise).clamp(max=1.0), slope=1.0)
+
+
 MIMICRY = ("kwotsin/mimicry", "torch_mimicry/modules/losses.py")
 MONAI = ("Project-MONAI/MONAI", "monai/losses/adversarial_loss.py")
 LABML = "labmlai/annotated_deep_learning_paper_implementations"
@@ -446,5 +455,11 @@ MUTANTS: dict[str, Mutant] = {
         "both players of a conditional GAN get a squared error",
         SquaredErrorForEq5,
         ((ERIKLINDERNOREN, "implementations/cgan/cgan.py"),),
+    ),
+    "reversal-with-slope-one": Mutant(
+        "Eq. 9",
+        "the weight of the reversal rises with slope 1 in place of 10, so it ends below half of what it is set to",
+        RisesWithSlopeOne,
+        (("thuml/Transfer-Learning-Library", "tllib/modules/grl.py"),),
     ),
 }

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from mutants import MUTANTS
 from torch import nn
 
 from medgan_lib import training
@@ -69,6 +70,9 @@ def test_lam_rises_with_the_steps_and_stays():
     seen = [float(method.step(batch())["lam"]) for _ in range(12)]
     expected = [0.4 * (2 / (1 + math.exp(-10 * min(k / 8, 1))) - 1) for k in range(12)]
     assert seen == pytest.approx(expected, abs=1e-6)
+    for mutant in (mutant.code for mutant in MUTANTS.values() if mutant.part == "adaptation"):
+        other = mutant(*players(), lam=0.4, rise=8)
+        assert [float(other.step(batch())["lam"]) for _ in range(12)] != pytest.approx(expected, abs=1e-2)
     constant = DANN(*players(), lam=0.4)
     assert [float(constant.step(batch())["lam"]) for _ in range(3)] == pytest.approx([0.4] * 3)
 
