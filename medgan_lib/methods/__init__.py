@@ -1,6 +1,7 @@
 """One file a method, each with one ``step`` that reads like the paper."""
 
 from medgan_lib.methods.adversarial_segmentation import AdversarialSegmentation
+from medgan_lib.methods.anogan import AnomalyScores, FAnoGAN, anomaly_scores, latent_search
 from medgan_lib.methods.base import Method
 from medgan_lib.methods.bigan import BiGAN
 from medgan_lib.methods.classifier import Classifier
@@ -24,6 +25,7 @@ __all__ = [
     "LAPGAN",
     "SRGAN",
     "AdversarialSegmentation",
+    "AnomalyScores",
     "Band",
     "BiGAN",
     "Classifier",
@@ -33,6 +35,7 @@ __all__ = [
     "CycleGAN",
     "DiscoGAN",
     "DualGAN",
+    "FAnoGAN",
     "FeatureMaps",
     "InfoGAN",
     "Method",
@@ -44,4 +47,6 @@ __all__ = [
     "Translation",
     "UniformGAN",
     "UnrolledGAN",
+    "anomaly_scores",
+    "latent_search",
 ]
