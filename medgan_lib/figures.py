@@ -1,4 +1,4 @@
-"""Figures that work in the rendered book, in Jupyter and on Colab: grids, curves, comparisons and a frame player.
+"""Figures that work in the rendered book, in Jupyter and on Colab: grids, curves, comparisons, a frame player, a quiz.
 
 Every function takes ``alt``, what one sees, and returns an object whose HTML carries its picture inside: no file, no
 kernel and no network is needed to show it, and two equal runs give equal HTML. Text stays readable when the page is
@@ -136,6 +136,100 @@ document.querySelectorAll('[data-player="NAME"]:not([data-ready])').forEach(func
     if (!timer && Number(slider.value) === labels.length - 1) { show(0); }
     play(!timer);
   });
+});
+"""
+
+
+@dataclass(frozen=True, repr=False)
+class Quiz:
+    """Images of which the reader says whether each is real; shows itself as HTML that needs no kernel and no network.
+
+    Where no script runs, it is a sheet of numbered images with the answers folded away below.
+    """
+
+    pictures: tuple[Picture, ...]
+    real: tuple[bool, ...]
+    alt: str
+    caption: str = ""
+    observer: float | None = None
+
+    def _repr_html_(self) -> str:
+        content = b"".join(picture.png for picture in self.pictures) + repr((self.real, self.observer)).encode()
+        name = hashlib.sha256(content).hexdigest()[:12]
+        tiles = "".join(
+            '<span data-tile style="display:inline-block;width:18%;min-width:56px;padding:1%;vertical-align:top">'
+            f"{_img(picture.png, picture.alt, more=';width:100%;image-rendering:pixelated')}"
+            f"<span>{number}</span></span>"
+            for number, picture in enumerate(self.pictures, 1)
+        )
+        answers = ", ".join(str(number) for number, real in enumerate(self.real, 1) if real)
+        button = (
+            '<button type="button" style="font:inherit;min-width:7em;min-height:2.75em;margin:.25em;padding:0 .75em;'
+            'border:1px solid currentColor;border-radius:1.4em;background:transparent;color:inherit;cursor:pointer"'
+        )
+        observer = "" if self.observer is None else f' data-observer="{self.observer:.6g}"'
+        return (
+            f'<figure class="medgan-quiz" data-quiz="{name}" data-real="{_json([int(real) for real in self.real])}"'
+            f'{observer} role="group" aria-label="{escape("Quiz: " + self.alt, quote=True)}"'
+            ' style="margin:1em auto;max-width:46em;text-align:center">'
+            f"<div data-tiles>{tiles}</div>"
+            '<output aria-live="polite" style="display:block;min-height:3.2em;padding:.5em 0"></output>'
+            f"<div data-buttons hidden>{button}>Real</button>{button}>Generated</button>{button}>Start again</button>"
+            f"</div><details><summary>Answers</summary>Real: {answers}. The others are generated.</details>"
+            f"{_figcaption(self.caption)}</figure><script>{_QUIZ_SCRIPT.replace('NAME', name)}</script>"
+        )
+
+    def __repr__(self) -> str:
+        return f"[quiz with {len(self.pictures)} images: {self.alt}]"
+
+
+# One image at a time; at the end all of them with what they are, and the share of right answers with the interval of
+# Wilson (1927), so that nobody takes 13 of 20 for skill.
+_QUIZ_SCRIPT = """
+document.querySelectorAll('[data-quiz="NAME"]:not([data-ready])').forEach(function (quiz) {
+  quiz.setAttribute("data-ready", "");
+  var real = JSON.parse(quiz.getAttribute("data-real")), tiles = quiz.querySelectorAll("[data-tile]");
+  var output = quiz.querySelector("output"), row = quiz.querySelector("[data-buttons]");
+  var buttons = row.querySelectorAll("button"), observer = quiz.getAttribute("data-observer"), answers = [];
+  function word(k) { return real[k] ? "real" : "generated"; }
+  function percent(share) { return Math.round(100 * share); }
+  function result() {
+    var n = real.length, right = 0, made = 0, fooled = 0, z = 1.96;
+    answers.forEach(function (answer, k) {
+      right += answer === real[k] ? 1 : 0;
+      made += 1 - real[k];
+      fooled += answer && !real[k] ? 1 : 0;
+    });
+    var middle = (right + z * z / 2) / (n + z * z);
+    var half = z / (n + z * z) * Math.sqrt(right * (n - right) / n + z * z / 4);
+    var coin = middle - half > 0.5 ? "better than" : middle + half < 0.5 ? "worse than" : "not to be told from";
+    return right + " of " + n + " right: " + percent(right / n) + " % (95 % interval " + percent(middle - half) +
+      " to " + percent(middle + half) + " %), " + coin + " tossing a coin. You took " + fooled + " of " + made +
+      " generated images for real." + (observer === null ? "" : " The trained observer has " +
+      percent(Number(observer)) + " % of these images right.");
+  }
+  function show() {
+    var at = answers.length, n = real.length, done = at === n;
+    tiles.forEach(function (tile, k) {
+      tile.style.display = done || k === at ? "inline-block" : "none";
+      tile.style.width = done ? "18%" : "min(336px, 96%)";
+      tile.lastElementChild.textContent = done ? (answers[k] === real[k] ? "\u2713 " : "\u2717 ") + word(k) : "";
+    });
+    var last = !at ? "" : (answers[at - 1] === real[at - 1] ? "Right" : "Wrong") + ", that was " + word(at - 1) + ". ";
+    output.textContent = last + (done ? result() : "Image " + (at + 1) + " of " + n + ": real or generated?");
+    buttons.forEach(function (button, k) { button.style.display = done === (k === 2) ? "" : "none"; });
+  }
+  function answer(value) {
+    answers.push(value);
+    show();
+    if (answers.length === real.length) { buttons[2].focus(); }
+  }
+  buttons[0].addEventListener("click", function () { answer(1); });
+  buttons[1].addEventListener("click", function () { answer(0); });
+  buttons[2].addEventListener("click", function () { answers = []; show(); buttons[0].focus(); });
+  quiz.querySelector("details").style.display = "none";
+  row.hidden = false;
+  show();
 });
 """
 
@@ -306,6 +400,35 @@ def player(
     return Player(pictures, tuple(labels), fps, title, _caption(caption, cohort))
 
 
+def quiz(
+    real: Any,
+    generated: Any,
+    *,
+    alt: str,
+    caption: str | None = None,
+    cohort: Any = None,
+    seed: int = 0,
+    window: tuple[float, float] | None = None,
+    observer: float | None = None,
+) -> Quiz:
+    """A visual Turing test in the page: the reader says of one image after the other whether it is real.
+
+    real, generated: images as in `samples`, all of one size; they are mixed in an order that ``seed`` decides.
+    observer: share in [0, 1] of these images that a classifier gets right, told at the end beside the reader's score.
+    Raises ValueError where there is no image of one of the two kinds, sizes differ or ``observer`` is no share.
+    """
+    _need(alt)
+    real, generated = _images(real), _images(generated)
+    if real.shape[1:] != generated.shape[1:]:
+        raise ValueError(f"real images are {real.shape[1:]}, generated ones {generated.shape[1:]}: sizes would tell")
+    if observer is not None and not 0 <= observer <= 1:
+        raise ValueError(f"observer is a share in [0, 1], got {observer}")
+    images = np.concatenate([real, generated])
+    order = np.random.default_rng(seed).permutation(len(images))
+    pictures = tuple(Picture(_exact_png(image), alt) for image in _bytes(images[order], window))
+    return Quiz(pictures, tuple(bool(k < len(real)) for k in order), alt, _caption(caption, cohort), observer)
+
+
 def origin(cohort: Any) -> str:
     """The sentence that says what the images of a cohort are: every figure of a cohort carries it."""
     kind = "Real data" if cohort.origin == "real" else "Embedded data, not patients"
@@ -330,10 +453,10 @@ def _json(labels: Sequence[str]) -> str:
     return json.dumps(list(labels))
 
 
-def _img(png: bytes, alt: str, *, hidden: bool = False) -> str:
+def _img(png: bytes, alt: str, *, hidden: bool = False, more: str = "") -> str:
     # dark-light: the book's theme would otherwise change the contrast of the image on a dark page.
     kind, data = "webp" if png.startswith(b"RIFF") else "png", base64.b64encode(png).decode()
-    style = _CARD.replace("display:block", "display:none") if hidden else _CARD
+    style = (_CARD.replace("display:block", "display:none") if hidden else _CARD) + more
     return (
         f'<img class="dark-light" src="data:image/{kind};base64,{data}" alt="{escape(alt, quote=True)}"'
         f'{" hidden" if hidden else ""} style="{style}">'
@@ -519,6 +642,15 @@ def _png(image: Image, colours: int = 256) -> bytes:
         image = image.convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _exact_png(pixels: np.ndarray) -> bytes:
+    """(1 or 3, h, w) of bytes, pixel by pixel: what a reader judges must not differ in how it was stored."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

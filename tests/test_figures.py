@@ -38,6 +38,7 @@ MAKERS = {
     "compare": lambda alt: figures.compare({"real": X[:4], "fake": X[4:8]}, alt=alt, columns="abcd", cohort=cohort()),
     "curves": lambda alt: figures.curves({"a": torch.randn(3, 50, generator=torch.manual_seed(0))}, alt=alt, smooth=5),
     "player": lambda alt: figures.player([X, -X, X / 2], alt=alt, labels=[1, 2, 3], cohort=cohort()),
+    "quiz": lambda alt: figures.quiz(X[:4], X[4:7], alt=alt, cohort=cohort(), observer=0.75),
 }
 
 
@@ -129,6 +130,10 @@ def test_bad_requests_are_named() -> None:
         figures.player([X, X], alt=ALT, labels=["a"])
     with pytest.raises(ValueError, match="fps"):
         figures.player([X], alt=ALT, labels=["a"], fps=0)
+    with pytest.raises(ValueError, match="sizes would tell"):
+        figures.quiz(X, X[..., :8], alt=ALT)
+    with pytest.raises(ValueError, match="observer is a share"):
+        figures.quiz(X, X, alt=ALT, observer=75)
 
 
 def test_moving_average_keeps_a_constant() -> None:
@@ -152,6 +157,19 @@ def test_player_takes_every_kind_of_frame_on_one_canvas() -> None:
 def test_player_stays_light() -> None:
     noise = torch.rand(16, 16, 1, 32, 32, generator=torch.manual_seed(0)) * 2 - 1
     assert len(figures.player(list(noise), alt=ALT, labels=range(16))._repr_html_()) < 400_000
+
+
+def test_a_quiz_shows_each_image_once_and_knows_which_is_real() -> None:
+    shown = figures.quiz(X[:6], X[6:], alt=ALT, window=(-1, 1))
+    wanted = {figures._bytes(image, None).tobytes(): i < 6 for i, image in enumerate(X.numpy())}
+    found = [np.asarray(Image.open(io.BytesIO(picture.png))).tobytes() for picture in shown.pictures]
+    assert sorted(found) == sorted(wanted), "every image once, pixel by pixel"
+    assert [wanted[image] for image in found] == list(shown.real)
+    assert sorted(shown.real) != list(shown.real), "the order tells nothing"
+    assert figures.quiz(X[:6], X[6:], alt=ALT, seed=1).real != shown.real
+    html = shown._repr_html_()
+    assert "data-buttons hidden" in html and "<summary>Answers</summary>" in html, "without a script, a sheet"
+    assert not re.search(r'alt="[^"]*(real|generated)', html), "the text of an image must not tell what it is"
 
 
 def test_players_differ_by_content() -> None:

@@ -1,5 +1,6 @@
 """Every page of the rendered book, as a reader meets it: no kernel, no network, small and dark screens."""
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -159,6 +160,38 @@ def test_play_runs_to_the_end_and_pauses(visit, book: Path) -> None:
     button.click()
     page.wait_for_function(stopped, arg=player, timeout=30000)
     assert shown(player) == end
+
+
+def test_a_quiz_asks_counts_and_starts_again(visit, book: Path) -> None:
+    """All answers right, then all wrong: every image is asked for once, and the score is that of the answers."""
+    pages = [path for path in sorted(book.glob("notebooks/*.html")) if "data-quiz=" in path.read_text(encoding="utf-8")]
+    if not pages:
+        pytest.skip("no executed chapter in this book has a quiz")
+    page = visit(f"notebooks/{pages[0].name}")
+    quiz = page.query_selector(".medgan-quiz")
+    real = json.loads(quiz.get_attribute("data-real"))
+    button = {text: quiz.query_selector(f"button:text-is('{text}')") for text in ("Real", "Generated", "Start again")}
+    said = quiz.query_selector("output")
+    assert not quiz.query_selector("details").is_visible(), "the answers are in sight"
+    for right in (True, False):
+        seen = set()
+        for number, answer in enumerate(real, 1):
+            images = [image for image in quiz.query_selector_all("img") if image.is_visible()]
+            assert len(images) == 1 and f"Image {number} of {len(real)}" in said.inner_text()
+            seen.add(images[0].get_attribute("src"))
+            button["Real" if answer == right else "Generated"].focus()
+            page.keyboard.press("Enter")
+            assert said.inner_text().startswith("Right" if right else "Wrong")
+        assert len(seen) == len(real)
+        score = said.inner_text()
+        assert f"{len(real) if right else 0} of {len(real)} right" in score
+        assert ("better than" if right else "worse than") in score
+        made = len(real) - sum(real)
+        assert f"You took {0 if right else made} of {made} generated images for real" in score
+        assert all(image.is_visible() for image in quiz.query_selector_all("img"))
+        again = "button => button === document.activeElement"
+        assert button["Start again"].evaluate(again) and not button["Real"].is_visible()
+        page.keyboard.press("Enter")
 
 
 def test_search_works_offline(visit) -> None:
