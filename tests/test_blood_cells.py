@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import tarfile
 
 import numpy as np
 import pytest
 import torch
+from archives import packed
 from PIL import Image
 
 from medgan_lib import cohorts
@@ -54,12 +54,6 @@ def small() -> dict[str, dict[str, np.ndarray] | bytes]:
         }
         made[f"site{site + 1}_classes.csv"] = table(site)
     return made
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDGAN_DATA", str(tmp_path / "root"))
-    return tmp_path / "root"
 
 
 def place(root, files):
@@ -262,11 +256,8 @@ def originals() -> dict[str, bytes]:
 
 
 def pack(path, files):
-    with tarfile.open(path, "w:gz") as archive:
-        for name, data in {**files, "../../escaped.bmp": b"x", "Dataset 1/notes.txt": b"y", "LICENSE": b"z"}.items():
-            info = tarfile.TarInfo(f"segmentation_WBC-fa9c0162/{name}")
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
+    more = {"../../escaped.bmp": b"x", "Dataset 1/notes.txt": b"y", "LICENSE": b"z"}
+    path.write_bytes(packed("segmentation_WBC-fa9c0162", {**files, **more}))
 
 
 @pytest.fixture

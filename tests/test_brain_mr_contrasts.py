@@ -2,13 +2,13 @@
 
 import hashlib
 import io
-import tarfile
 
 import nibabel
 import numpy as np
 import pydicom
 import pytest
 import torch
+from archives import packed
 
 from medgan_lib import cohorts
 from medgan_lib.cohorts import brain_mr_contrasts as brain
@@ -29,12 +29,6 @@ def small():
     subject = np.repeat(np.array(list(brain.SESSIONS), "<U27"), PER_SESSION)
     images = np.random.default_rng(0).integers(0, 256, (len(subject), 3, 192, 192)).astype(np.uint8)
     return {"images": images, "subject": subject, "channels": np.array(["T1", "T2", "FLAIR"], "<U5")}
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDGAN_DATA", str(tmp_path / "root"))
-    return tmp_path / "root"
 
 
 def place(root, arrays):
@@ -297,11 +291,8 @@ def origin(tmp_path, monkeypatch):
 
 
 def pack(path, members):
-    with tarfile.open(path, "w:gz") as archive:
-        for name, data in {**members, "../../escaped.dcm": b"x", "Study3/26401-T1prereg-52906/notes.txt": b"y"}.items():
-            info = tarfile.TarInfo(f"starter-895fee68/data/TestVolumes/{name}")
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
+    more = {"../../escaped.dcm": b"x", "Study3/26401-T1prereg-52906/notes.txt": b"y"}
+    path.write_bytes(packed("starter-895fee68/data/TestVolumes", {**members, **more}))
 
 
 def plane(image):

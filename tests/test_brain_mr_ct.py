@@ -1,11 +1,11 @@
 """CT and MR slices without pairs: reading the prepared form, and making it of originals drawn here."""
 
 import io
-import tarfile
 
 import numpy as np
 import pytest
 import torch
+from archives import packed
 from PIL import Image
 
 from medgan_lib import cohorts
@@ -32,12 +32,6 @@ def small(items=40):
             arrays[f"{domain}_{part}"] = rng.integers(0, 256, (len(names), 128, 128)).astype(np.uint8)
             arrays[f"{domain}_{part}_files"] = np.array(names, spec["dtype"])
     return arrays
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDGAN_DATA", str(tmp_path / "root"))
-    return tmp_path / "root"
 
 
 def place(root, arrays):
@@ -202,11 +196,8 @@ def test_the_converter_pads_resamples_and_leaves_repeats_out(originals):
 
 
 def pack(path, members):
-    with tarfile.open(path, "w:gz") as archive:
-        for name, data in {**members, "../../escaped.png": b"x", "trainA/notes.txt": b"y"}.items():
-            info = tarfile.TarInfo(f"main-74c5465/ct-to-mri-cgan/Dataset/images/{name}")
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
+    more = {"../../escaped.png": b"x", "trainA/notes.txt": b"y"}
+    path.write_bytes(packed("main-74c5465/ct-to-mri-cgan/Dataset/images", {**members, **more}))
 
 
 def test_fetching_verifies_converts_and_leaves_nothing_on_failure(originals, root, tmp_path, monkeypatch):

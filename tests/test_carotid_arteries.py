@@ -150,12 +150,6 @@ def made():
     return carotid.convert(originals())
 
 
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDGAN_DATA", str(tmp_path / "root"))
-    return tmp_path / "root"
-
-
 def place(root, files):
     (root / NAME).mkdir(parents=True, exist_ok=True)
     for file, arrays in files.items():

@@ -7,13 +7,13 @@ import hashlib
 import http.server
 import io
 import os
-import tarfile
 import threading
 import zipfile
 
 import numpy as np
 import pytest
 import torch
+from archives import packed
 from PIL import Image
 
 from medgan_lib import cohorts
@@ -41,12 +41,6 @@ def small(name, items=30, seed=0):
         else:
             arrays[key] = rng.integers(0, spec.get("max", 255) + 1, shape).astype(spec["dtype"])
     return arrays
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDGAN_DATA", str(tmp_path / "root"))
-    return tmp_path / "root"
 
 
 def place(root, name, arrays):
@@ -263,14 +257,8 @@ def lung_files():
     return files
 
 
-def tar(files, prefix="LungCancerDetection-36e7980a/src/data/"):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(prefix + name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
+def tar(files):
+    return packed("LungCancerDetection-36e7980a/src/data", files)
 
 
 def originals(name):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import tarfile
 
 import numpy as np
 import pytest
 import torch
+from archives import packed
 from PIL import Image
 
 from medgan_lib import cohorts
@@ -45,12 +45,6 @@ def small() -> dict[str, dict[str, np.ndarray] | bytes]:
         "names": np.array(names, "<U8"),
     }
     return {"glands.npz": arrays, "grades.csv": table()}
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDGAN_DATA", str(tmp_path / "root"))
-    return tmp_path / "root"
 
 
 def place(root, files):
@@ -192,11 +186,8 @@ def originals() -> dict[str, bytes]:
 
 def test_the_converter_makes_what_the_loader_reads(root, tmp_path, monkeypatch):
     path, files = tmp_path / "glas.tar.gz", originals()
-    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
-        for name, data in {**files, ".DS_Store": b"x", "../../escaped.bmp": b"y"}.items():
-            info = tarfile.TarInfo(f"glas_seg-acd4d571/GlaS/{name}")
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
+    more = {".DS_Store": b"x", "../../escaped.bmp": b"y"}
+    path.write_bytes(packed("glas_seg-acd4d571/GlaS", {**files, **more}))
     about = dict(entry(NAME)) | {"manifest_sha256": fetch.manifest(files)}
     monkeypatch.setitem(registry(), NAME, about)
     monkeypatch.setattr(fetch, "_download", lambda *_: path)

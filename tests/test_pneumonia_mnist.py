@@ -32,12 +32,6 @@ def small() -> dict[str, np.ndarray]:
     return arrays
 
 
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDGAN_DATA", str(tmp_path / "root"))
-    return tmp_path / "root"
-
-
 def place(root, arrays):
     path = root / NAME / f"{NAME}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import io
-import tarfile
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+from archives import packed
 from PIL import Image
 
 from medgan_lib import cohorts
@@ -69,12 +69,6 @@ def originals() -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def made(originals):
     return retina_oct.convert(originals)
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDGAN_DATA", str(tmp_path / "root"))
-    return tmp_path / "root"
 
 
 def place(root, files):
@@ -171,21 +165,16 @@ def test_the_prepared_copy_loads(monkeypatch):
 
 
 def test_fetching_verifies_and_makes_what_the_loader_reads(root, tmp_path, monkeypatch, originals):
-    archives = {}
-    for name, prefix, ending in (
-        ("DrusenSegmentation-ModifiedChen.tar.gz", "D-e1a4a40f/sample-scan/volume1/", ".tif"),
-        ("OCT-Biomarker-Segmentation.tar.gz", "O-be3508c8/code/nnunet/", ".nii.gz"),
+    for name, folder, ending in (
+        ("DrusenSegmentation-ModifiedChen.tar.gz", "D-e1a4a40f/sample-scan/volume1", ".tif"),
+        ("OCT-Biomarker-Segmentation.tar.gz", "O-be3508c8/code/nnunet", ".nii.gz"),
     ):
-        archives[name] = tmp_path / name
-        with tarfile.open(archives[name], "w:gz", compresslevel=1) as out:
-            more = {"no_aug/nnunet_amd_no_aug/labelsTr/AMD_0001.nii.gz": b"x", "../../escaped_0000.nii.gz": b"y"}
-            for path, data in ({k: v for k, v in originals.items() if k.endswith(ending)} | more).items():
-                info = tarfile.TarInfo(prefix + path)
-                info.size = len(data)
-                out.addfile(info, io.BytesIO(data))
+        more = {"no_aug/nnunet_amd_no_aug/labelsTr/AMD_0001.nii.gz": b"x", "../../escaped_0000.nii.gz": b"y"}
+        files = {path: data for path, data in originals.items() if path.endswith(ending)}
+        (tmp_path / name).write_bytes(packed(folder, files | more))
     about = dict(entry(NAME)) | {"manifest_sha256": fetch.manifest(originals)}
     monkeypatch.setitem(registry(), NAME, about)
-    monkeypatch.setattr(fetch, "_download", lambda file, _: archives[file["name"]])
+    monkeypatch.setattr(fetch, "_download", lambda file, _: tmp_path / file["name"])
     assert fetch.fetch(NAME, root) == (root / NAME, True) and not list(tmp_path.rglob("escaped*"))
     assert len(cohorts.load(NAME)) == 90 and len(cohorts.load(NAME, "test", part="pathological")) == 4
     monkeypatch.setitem(registry(), NAME, about | {"manifest_sha256": "0" * 64})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import tarfile
 
 import numpy as np
 import pytest
 import torch
+from archives import packed
 from PIL import Image
 
 from medgan_lib import cohorts
@@ -58,12 +58,6 @@ def originals() -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def made(originals):
     return retina_vessels.convert(originals)
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDGAN_DATA", str(tmp_path / "root"))
-    return tmp_path / "root"
 
 
 def place(root, files):
@@ -178,15 +172,8 @@ def test_the_prepared_copy_loads(monkeypatch):
 
 def test_fetching_verifies_and_makes_what_the_loader_reads(root, tmp_path, monkeypatch, originals):
     archive = tmp_path / "data.tar.gz"
-    with tarfile.open(archive, "w:gz", compresslevel=1) as out:
-        for name, data in {
-            **originals,
-            "training/mask/21_training_mask.gif": b"x",
-            "../../escaped_1.gif": b"y",
-        }.items():
-            info = tarfile.TarInfo(f"data-92b9449a/DRIVE/datasets/{name}")
-            info.size = len(data)
-            out.addfile(info, io.BytesIO(data))
+    more = {"training/mask/21_training_mask.gif": b"x", "../../escaped_1.gif": b"y"}
+    archive.write_bytes(packed("data-92b9449a/DRIVE/datasets", {**originals, **more}))
     about = dict(entry(NAME)) | {"manifest_sha256": fetch.manifest(originals)}
     monkeypatch.setitem(registry(), NAME, about)
     monkeypatch.setattr(fetch, "_download", lambda *_: archive)
