@@ -11,6 +11,7 @@ from medgan_lib.methods.cyclegan import CycleGAN, DiscoGAN, DualGAN
 from medgan_lib.methods.dann import DANN, Primary
 from medgan_lib.methods.gan import GAN
 from medgan_lib.methods.infogan import Codes, InfoGAN
+from medgan_lib.methods.landmarks import LandmarkDetector
 from medgan_lib.methods.lapgan import LAPGAN, Band
 from medgan_lib.methods.progressive import ProgressiveGAN
 from medgan_lib.methods.semi_supervised import SemiSupervisedGAN
@@ -38,6 +39,7 @@ __all__ = [
     "FAnoGAN",
     "FeatureMaps",
     "InfoGAN",
+    "LandmarkDetector",
     "Method",
     "Pix2Pix",
     "Primary",

@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import papermill
 import pytest
+import skimage.io
 
 import pipeline
 from medgan_lib import cohorts
@@ -18,7 +19,12 @@ CHAPTERS = {
     "09_super_resolution": {},
     "10_self_regularisation": {},
     "11_cyclegan": {},
+    "16_mr_to_ct": {"held_out": 96},
+    "13_sample_generation": {"held_out": 60, "training_images": 100},
+    "15_anomaly_detection": {},
 }
+
+PLAIN = ("02_wasserstein", "13_sample_generation", "15_anomaly_detection")  # images without a partner
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +48,7 @@ def test_a_chapter_runs_on_a_folder(
     chapter: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(pipeline.ROOT), os.environ.get("PYTHONPATH", "")]))
-    dataset = folder / "A" if chapter == "02_wasserstein" else folder
+    dataset = folder / "A" if chapter in PLAIN else folder
     given = {**pipeline.profile_parameters("ci")[chapter], **CHAPTERS[chapter]}
     given |= {"dataset": str(dataset), "profile": "ci"}
     source = pipeline.ROOT / "notebooks" / f"{chapter}.ipynb"
@@ -51,3 +57,26 @@ def test_a_chapter_runs_on_a_folder(
     # chapter 11 draws no image of its dataset, but has claims about it
     expected = "31-real-looks-like-ct" if chapter == "11_cyclegan" else f"Real data: {dataset.name}"
     assert expected in shown
+
+
+def test_anomalies_are_sought_by_the_labels_and_masks_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(pipeline.ROOT), os.environ.get("PYTHONPATH", "")]))
+    chapter, root = "15_anomaly_detection", tmp_path / "labelled"
+    (root / "masks").mkdir(parents=True)
+    heads = cohorts.load("heads", "test", size=40, n=80, contrasts=("flair",), slices_per_subject=2, lesion=0.5)
+    rows = ["name,label,subject"]
+    for i in range(len(heads)):
+        grey = ((heads.x[i, 0] + 1) * 127.5).round().byte().numpy()[:, 3:]  # 40 x 37 pixels
+        skimage.io.imsave(root / f"{i}.png", grey, check_contrast=False)
+        skimage.io.imsave(root / "masks" / f"{i}.png", heads["mask"][i, 0].byte().numpy()[:, 3:], check_contrast=False)
+        rows.append(f"{i}.png,{'tumour' if heads['label'][i] else 'Normal'},{int(heads.subjects[i])}")
+    (root / "labels.csv").write_text("\n".join(rows))
+    given = pipeline.profile_parameters("ci")[chapter] | {"dataset": str(root), "profile": "ci"}
+    source = pipeline.ROOT / "notebooks" / f"{chapter}.ipynb"
+    done = papermill.execute_notebook(source, tmp_path / "done.ipynb", given, cwd=tmp_path, progress_bar=False)
+    shown = str([cell.get("outputs") for cell in done.cells])
+    for expected in ("class 'Normal' is taken for normal", "average precision of the map", "From left to right: "):
+        assert expected in shown
+    assert "ranked only" not in shown
