@@ -148,6 +148,14 @@ def test_the_step_descends_on_the_cross_entropy_and_tells_the_distance_in_mm() -
         LandmarkDetector(nn.Identity(), 0.0)
 
 
+def test_places_are_found_in_evaluation_mode_without_a_graph() -> None:
+    method = LandmarkDetector(nn.Sequential(networks.Segmenter(1, 2, width=4, depth=2), nn.Dropout(0.5)), 3.0).train()
+    x = blobs(6, 4)["x"]
+    once, again = method.find(x, batch_size=4), method.find(x, batch_size=6)
+    torch.testing.assert_close(once, again)  # dropout would move them by pixels
+    assert method.net.training and not once.requires_grad
+
+
 def test_resuming_equals_an_uninterrupted_training(tmp_path: Path) -> None:
     data, kept = blobs(40, 3), {"batch_size": 8, "seed": 5, "precision": "float32"}
     whole = training.fit(detector(), data, steps=8, **kept)
