@@ -1,6 +1,7 @@
 """A reader's own folder as ``dataset``: every chapter that offers it runs on NIfTI files of an odd, oblong size."""
 
 import os
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -94,3 +95,16 @@ def test_anomalies_are_sought_by_the_labels_and_masks_of_a_folder(
     for expected in ("class 'Normal' is taken for normal", "average precision of the map", "From left to right: "):
         assert expected in found
     assert "ranked only" not in found
+
+
+def test_unpaired_images_are_translated_but_not_scored_voxel_by_voxel(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "strangers"
+    for domain in "AB":
+        (root / domain).mkdir(parents=True)
+        for path in (folder / domain).iterdir():
+            shutil.copy(path, root / domain / f"{domain} {path.name}")
+    found = shown("16_mr_to_ct", root, tmp_path, monkeypatch)
+    assert "strangers (real): " in found and "43-real-nearer-to-ct" in found
+    assert "heads (embedded): " in found, "what is scored voxel by voxel are the simulated pairs"
