@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import ROOT, Run, UserError, profile_parameters, read_json, write_atomic
-from pipeline.fingerprint import record_fingerprint, run_fingerprint
+from pipeline.fingerprint import check_imports, record_fingerprint, run_fingerprint
 
 # Asked of the kernel itself, which has torch loaded and every training's Run: this process has neither.
 ENVIRONMENT = """\
@@ -30,7 +30,8 @@ _runs = [thing for thing in gc.get_objects() if type(thing) is _run]
 print(json.dumps({
     "device": sorted({run.device for run in _runs}), "precision": sorted({run.precision for run in _runs}),
     "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    "threads": torch.get_num_threads(), "torch": torch.__version__}))"""
+    "threads": torch.get_num_threads(), "torch": torch.__version__,
+    "modules": sorted(name for name in sys.modules if name.partition(".")[0] == "medgan_lib")}))"""
 
 
 def execute(run: Run) -> int:
@@ -53,7 +54,10 @@ def execute(run: Run) -> int:
         return 130
     if failure is None:
         try:
+            check_imports(environment.pop("modules"), run.chapter, run.profile)
             claims = claims_of(notebook, run)
+        except UserError as error:
+            failure = str(error)
         except ValueError as error:
             failure = f"ledger: {error}"
     if failure is not None:

@@ -45,6 +45,7 @@ REAL = {
     "retina_oct": ("retina_oct", "load"),
     "retina_vessels": ("retina_vessels", "load"),
 }
+FOLDER = ("folder", "show")  # of any path
 
 
 def names() -> tuple[str, ...]:
@@ -81,7 +82,7 @@ def load(
             raise ValueError(f"{what} of {name!r} must be a positive whole number, it is {value!r}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**20:
         raise ValueError(f"seed must be a whole number from 0 to {2**20 - 1}, it is {seed!r}")
-    module, function = ("folder", "show") if own_folder else (EMBEDDED | REAL)[name]
+    module, function = FOLDER if own_folder else (EMBEDDED | REAL)[name]
     loader = getattr(import_module(f".{module}", __name__), function)
     if own_folder:
         loader = partial(loader, name)

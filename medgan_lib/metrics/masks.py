@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 
@@ -28,6 +27,8 @@ def components(mask: Tensor, smallest: int = 1) -> Tensor:
 
     Regions of fewer than ``smallest`` pixels are left out. ValueError for masks of another shape or type.
     """
+    from scipy import ndimage
+
     if mask.ndim != 4 or mask.shape[1] != 1 or mask.dtype != torch.bool:
         raise ValueError(f"masks must be bool (n, 1, h, w), they are {mask.dtype} {tuple(mask.shape)}")
     found = []
@@ -63,7 +64,7 @@ def detection(segmented: Tensor, truth: Tensor) -> Detection:
     return Detection(2 * true_positives / total if total else 1.0, true_positives, false_positives, false_negatives)
 
 
-def dice(segmented: Tensor, truth: Tensor) -> float:
+def object_dice(segmented: Tensor, truth: Tensor) -> float:
     """Object-level Dice index of maps int64 (n, 1, h, w), over all images, from 0 to 1.
 
     Every segmented object is compared with the true object that it overlaps most, every true one with the segmented
@@ -93,3 +94,11 @@ def _overlaps(segmented: Tensor, truth: Tensor):
         count = ours.max(initial=0) + 1, theirs.max(initial=0) + 1
         table = np.bincount(ours * count[1] + theirs, minlength=count[0] * count[1]).reshape(count)
         yield table[1:, 1:], table[1:].sum(1), table[:, 1:].sum(0)
+
+
+def dice(a: Tensor, b: Tensor) -> Tensor:
+    """Dice overlap of masks bool (n, 1, h, w), float32 (n,): 2 |a and b| / (|a| + |b|), and 1 where both are empty."""
+    if a.shape != b.shape:
+        raise ValueError(f"masks {tuple(a.shape)} and {tuple(b.shape)} must have the same shape")
+    both, sizes = (a & b).flatten(1).sum(1), a.flatten(1).sum(1) + b.flatten(1).sum(1)
+    return torch.where(sizes > 0, 2 * both / sizes.clamp(min=1), 1.0)

@@ -21,7 +21,7 @@ class Affine(NamedTuple):
         return (self.slope * y + self.offset).clamp(-1, 1)
 
 
-def affine(y: Tensor, x: Tensor) -> Affine:
+def affine_map(y: Tensor, x: Tensor) -> Affine:
     """The input itself in the target's units: the map of least squared error, fitted to training pairs (y, x).
 
     A negative slope is a negative of the picture. For a constant ``y`` it is the mean of ``x``. ValueError for

@@ -1,17 +1,16 @@
 """Judging images of the head without a reference: where its outline runs, and how deep below it it is bright.
 
-Images are (n, 1, h, w) in [-1, 1], one head on a dark background each. For translations without pairs (chapter 11).
+Images are (n, 1, h, w) in [-1, 1], one head on a dark background each. For translations without pairs.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 
-def head(x: Tensor, threshold: float = -0.75) -> Tensor:
+def head_mask(x: Tensor, threshold: float = -0.75) -> Tensor:
     """The filled outline of the head, bool (n, 1, h, w): empty where nothing is above ``threshold``.
 
     The largest region above ``threshold`` once lines of one pixel are cut away (head holders, frames), its gaps of up
@@ -24,19 +23,14 @@ def head(x: Tensor, threshold: float = -0.75) -> Tensor:
 
 
 def _outline(bright: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
     regions, count = ndimage.label(ndimage.binary_opening(np.pad(bright, 3)))
     if not count:
         return np.zeros_like(bright)
     largest = regions == 1 + np.bincount(regions.ravel())[1:].argmax()
     return ndimage.binary_fill_holes(ndimage.binary_closing(largest, iterations=2))[3:-3, 3:-3]
 
-
-def dice(a: Tensor, b: Tensor) -> Tensor:
-    """Dice overlap of masks bool (n, 1, h, w), float32 (n,): 2 |a and b| / (|a| + |b|), and 1 where both are empty."""
-    if a.shape != b.shape:
-        raise ValueError(f"masks {tuple(a.shape)} and {tuple(b.shape)} must have the same shape")
-    both, sizes = (a & b).flatten(1).sum(1), a.flatten(1).sum(1) + b.flatten(1).sum(1)
-    return torch.where(sizes > 0, 2 * both / sizes.clamp(min=1), 1.0)
 
 
 def bright_by_depth(x: Tensor, mask: Tensor, threshold: float, bins: int = 16) -> Tensor:
@@ -45,6 +39,8 @@ def bright_by_depth(x: Tensor, mask: Tensor, threshold: float, bins: int = 16) -
     The first bin is the outline itself, the last one ends at the pixel furthest from it, so heads of other sizes
     compare. NaN where a head has no pixel at that depth. ValueError where ``mask`` isn't bool of the shape of ``x``.
     """
+    from scipy import ndimage
+
     if mask.shape != x.shape or mask.dtype != torch.bool:
         raise ValueError(f"mask must be bool {tuple(x.shape)}, not {mask.dtype} {tuple(mask.shape)}")
     found = []

@@ -25,7 +25,7 @@ class TuringTest(NamedTuple):
     doubted: float
 
 
-def lessons(real: Tensor, generated: Tensor) -> dict[str, Tensor]:
+def turing_lessons(real: Tensor, generated: Tensor) -> dict[str, Tensor]:
     """What `methods.Classifier` learns an observer from: ``x``, and ``label`` 1 where it is real, 0 where generated.
 
     Both are images (n, channels, *size), equally many, so that chance is 0.5; else ValueError.
@@ -36,7 +36,7 @@ def lessons(real: Tensor, generated: Tensor) -> dict[str, Tensor]:
 
 
 def turing_test(observer: nn.Module, real: Tensor, generated: Tensor, batch_size: int = 256) -> TuringTest:
-    """What an ``observer``, images -> logits (n, 2) as in `lessons`, says of images that it has not seen.
+    """What an ``observer``, images -> logits (n, 2) as in `turing_lessons`, says of images that it has not seen.
 
     The interval is that of Clopper and Pearson for independent images. 2 accuracy - 1 is on average at
     most the total variation between the two distributions, which only the best possible observer reaches: see Lopez-Paz

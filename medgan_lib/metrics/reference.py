@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medgan_lib.metrics import spectrum
+from medgan_lib.metrics.spectra import spectrum
 
 
 def span(window: tuple[float, float]) -> float:

@@ -32,7 +32,7 @@ def auc(score: Tensor, positive: Tensor) -> float:
     return float(_ahead(*_parts(score, positive)).mean())
 
 
-def curve(score: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+def roc_curve(score: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
     """Share of false and of true alarms as the threshold falls from above all scores to the lowest: (k,) each.
 
     Equal scores are passed in one step, so that the area under the straight lines between the points is `auc`. Raises
@@ -45,7 +45,7 @@ def curve(score: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
     return false, true
 
 
-def interval(
+def auc_interval(
     score: Tensor, positive: Tensor, subjects: Tensor | None = None, *, draws: int = 1000, seed: int = 0
 ) -> AUC:
     """`auc` with the interval that holds 95 % of bootstrap draws of whole subjects.
