@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import carotid_arteries as carotid
-from medgan_lib.cohorts import fetch, vessels
+from medgan_lib.cohorts import fetch
 from medgan_lib.cohorts.cache import data_root
+from medgan_lib.cohorts.public import carotid_arteries as carotid
 from medgan_lib.cohorts.registry import entry, registry
+from medgan_lib.cohorts.simulated import vessels
 from medgan_lib.files.rdata import read_rda
 from medgan_lib.physics import vessels as geometry
 

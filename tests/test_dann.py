@@ -12,7 +12,7 @@ from torch import nn
 
 from medgan_lib import training
 from medgan_lib.cohorts import Cohort
-from medgan_lib.cohorts.adaptation import labels, two_domains
+from medgan_lib.cohorts.problems.adaptation import labels, two_domains
 from medgan_lib.methods.dann import DANN, Primary, domain_loss, reverse, schedule
 from medgan_lib.metrics import proxy_a_distance, told_apart
 

@@ -17,8 +17,9 @@ from archives import packed
 from PIL import Image
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import fetch, real
+from medgan_lib.cohorts import fetch
 from medgan_lib.cohorts.cache import CHECKOUT, data_root
+from medgan_lib.cohorts.public import prepared
 from medgan_lib.cohorts.registry import entry, registry
 
 PREPARED = data_root()
@@ -490,5 +491,5 @@ def test_read_npz_takes_fortran_order_and_both_versions_of_the_header(tmp_path):
             with archive.open(f"{key}.npy", "w") as member:
                 np.lib.format.write_array(member, np.asfortranarray(array), version=version)
     spec = {"dtype": "int64", "shape": [5, 3, 4]}
-    read = real.read_npz(path, {"a_one": spec, "a_two": spec}, "")
+    read = prepared.read_npz(path, {"a_one": spec, "a_two": spec}, "")
     assert all(np.array_equal(found, array) for found in read.values())

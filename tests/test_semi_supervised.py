@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medgan_lib import metrics, networks, training
-from medgan_lib.cohorts.labelled import draw_labelled, repeated
+from medgan_lib.cohorts.problems.few_labels import draw_labelled, repeated
 from medgan_lib.methods import AdversarialSegmentation, Classifier, SemiSupervisedGAN
 from medgan_lib.methods import adversarial_segmentation as dan
 from medgan_lib.methods import semi_supervised as ssl

@@ -13,7 +13,7 @@ from torch import nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from medgan_lib import cohorts, metrics, training
-from medgan_lib.cohorts.translation import domains, pairs, unpaired
+from medgan_lib.cohorts.problems.translation import domains, pairs, unpaired
 from medgan_lib.methods.cyclegan import Buffer, CycleGAN, DiscoGAN, DualGAN
 from medgan_lib.methods.translation import Pix2Pix, SelfRegularisedGAN, judge
 from medgan_lib.networks.translators import (

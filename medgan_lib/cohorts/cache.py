@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
+import sys
 import tempfile
 import warnings
 import zipfile
@@ -63,17 +65,41 @@ def _umask() -> int:
     return mask
 
 
-def cached(
-    name: str, parameters: dict[str, Any], sources: list[ModuleType], build: Callable[[], dict[str, Tensor]]
-) -> dict[str, Tensor]:
-    """``build()``, or what it gave earlier for the same ``parameters`` and the same text of the ``sources``.
+def code_digest(function: Callable) -> str:
+    """Hash of what the module of ``function`` does, and every module of this package that it uses at its top.
+
+    Comments and docstrings don't count: they change no simulation.
+    """
+    package = __name__.split(".")[0]
+    found, waiting = {}, [function.__module__]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.split(".")[0] != package:
+            continue
+        module = sys.modules[name]
+        tree = ast.parse(Path(module.__file__).read_bytes())
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(
+                body[0].value, ast.Constant
+            ):
+                node.body = body[1:]
+        found[name] = ast.dump(tree)
+        waiting += [
+            value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
+            for value in vars(module).values()
+        ]
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def cached(name: str, parameters: dict[str, Any], build: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """``build()``, or what it gave earlier for the same ``parameters`` and the same code (`code_digest` of ``build``).
 
     The tensors are kept in ``cache_root()/<name>-<hash>.npz``. A cache that can't be written (read-only, disk full)
     costs a warning and nothing else; a damaged entry is made again.
     """
     sha = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
-    for module in sources:
-        sha.update(Path(module.__file__).read_bytes())
+    sha.update(code_digest(build).encode())
     path = cache_root() / f"{name}-{sha.hexdigest()[:24]}.npz"
     if path.is_file():
         try:

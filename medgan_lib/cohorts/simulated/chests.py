@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 
 import torch
 from torch import Tensor
 
-from ..physics import projection
-from ..physics.projection import ATTENUATION
-from . import drawing
-from .cache import cached
-from .cohort import Cohort, subject_ids
-from .drawing import Draws
+from medgan_lib.cohorts.cache import cached
+from medgan_lib.cohorts.cohort import Cohort, subject_ids
+from medgan_lib.cohorts.simulated.draws import Draws
+from medgan_lib.physics import projection
+from medgan_lib.physics.projection import ATTENUATION
 
 NAME = "chests"
 FIELD = 350.0  # mm, edge of the image
@@ -82,7 +80,6 @@ def load(
     tensors = cached(
         NAME,
         {"split": split, "size": size, "n": n, "seed": seed, "opacity": float(opacity), "dose": float(dose)},
-        [sys.modules[__name__], projection, drawing],
         lambda: _simulate(split, size, n, seed, float(opacity), float(dose)),
     )
     tensors["labels"] = tensors["labels"].long()  # kept as bytes in the cache

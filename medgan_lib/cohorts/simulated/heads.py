@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -24,11 +23,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..physics import ct, fields, mr
-from ..physics.fields import SmoothField
-from .cache import cached
-from .cohort import SPLITS, Cohort
-from .toys import subject_ids
+from medgan_lib.cohorts.cache import cached
+from medgan_lib.cohorts.cohort import SPLITS, Cohort
+from medgan_lib.cohorts.simulated.toys import subject_ids
+from medgan_lib.physics import ct, mr
+from medgan_lib.physics.fields import SmoothField
 
 FIELD_OF_VIEW = 240.0  # mm
 LEVELS = (-8.0, 60.0)  # mm, MNI z: from the frontal sinus to the upper part of the hemispheres
@@ -155,7 +154,6 @@ def load(
     tensors = cached(
         "heads",
         dict(split=split, size=size, n=n, seed=seed, slices=slices_per_subject, **switches._asdict()),
-        [sys.modules[__name__], mr, ct, fields],
         lambda: _simulate(split, size, n, seed, slices_per_subject, switches),
     )
     tensors["x"] = tensors[contrasts[0]]
@@ -246,7 +244,7 @@ class Atlas(NamedTuple):
 @cache
 def _atlas() -> Atlas:
     """Loaded once a process; made in some seconds, then read from the cache."""
-    volumes = cached("heads-atlas", {"low": LOW, "high": HIGH}, [sys.modules[__name__]], _make_atlas)
+    volumes = cached("heads-atlas", {"low": LOW, "high": HIGH}, _make_atlas)
     return Atlas(np.array(LOW), np.array(HIGH), volumes["shape"][None], volumes["matter"].float()[None] / 255)
 
 

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .cache import data_root
-from .cohort import SPLITS, Cohort, draw
-from .real import prepared_files
+from medgan_lib.cohorts.cache import data_root
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, draw
+from medgan_lib.cohorts.public.prepared import prepared_files
 
 NAME = "blood_cells"
 SITES = ("Tecom", "CellaVision")  # number 1 and 2 of the origin

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .cache import data_root
-from .cohort import Cohort, draw
-from .real import prepared_files
+from medgan_lib.cohorts.cache import data_root
+from medgan_lib.cohorts.cohort import Cohort, draw
+from medgan_lib.cohorts.public.prepared import prepared_files
 
 NAME = "retina_oct"
 PARTS = ("volume", "pathological")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cohort import SPLITS, Cohort, subject_ids
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, subject_ids
 
 
 def ring_modes(k: int = 8, radius: float = 2.0) -> Tensor:

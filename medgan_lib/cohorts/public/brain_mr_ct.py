@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .cache import data_root
-from .cohort import Cohort, draw
-from .real import prepared, read_npz
-from .registry import entry
+from medgan_lib.cohorts.cache import data_root
+from medgan_lib.cohorts.cohort import Cohort, draw
+from medgan_lib.cohorts.public.prepared import prepared, read_npz
+from medgan_lib.cohorts.registry import entry
 
 NAME = "brain_mr_ct"
 NATIVE = 128  # pixels

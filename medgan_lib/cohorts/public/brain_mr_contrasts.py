@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .cache import data_root
-from .cohort import Cohort, draw
-from .real import prepared
+from medgan_lib.cohorts.cache import data_root
+from medgan_lib.cohorts.cohort import Cohort, draw
+from medgan_lib.cohorts.public.prepared import prepared
 
 NATIVE, FIELD_OF_VIEW = 192, 230.4  # pixels, mm
 CHANNELS = {"t1": "T1", "t2": "T2", "flair": "FLAIR"}

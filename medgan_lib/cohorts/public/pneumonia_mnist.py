@@ -10,9 +10,9 @@ import hashlib
 import numpy as np
 import torch
 
-from . import digits
-from .cohort import SPLITS, Cohort, draw
-from .real import prepared
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, draw
+from medgan_lib.cohorts.public.prepared import prepared
+from medgan_lib.cohorts.simulated import digits
 
 NAME = "pneumonia_mnist"
 CLASSES = ("normal", "pneumonia")

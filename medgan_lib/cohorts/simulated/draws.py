@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cohort import SPLITS
+from medgan_lib.cohorts.cohort import SPLITS
 
 
 class Draws:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from .cohort import SPLITS, Cohort
+from medgan_lib.cohorts.cohort import SPLITS, Cohort
 
 _CLASSES = tuple(f"{mode:03d}" for mode in range(1000))
 _SINGLE = 1 << 20  # more than any of the sets has digits
@@ -23,14 +23,14 @@ def digits(split: str, *, size: int | None = None, n: int | None = None, seed: i
     repetition of their digits by ``seed``; a digit stays in its split, so no digit is in two splits. ``size`` is at
     least 28, and 32 if left out. ``truth``: "modes", 1000.
     """
-    from .digits import load
+    from medgan_lib.cohorts.simulated.digits import load
 
     return _stacked("digits", load, split, size, n, seed)
 
 
 def mnist(split: str, *, size: int | None = None, n: int | None = None, seed: int = 0) -> Cohort:
     """The same from the digits of `real.mnist`."""
-    from .real import mnist as load
+    from medgan_lib.cohorts.public.mnist import load as load
 
     return _stacked("mnist", load, split, size, n, seed)
 

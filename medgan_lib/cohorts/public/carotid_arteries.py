@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..files.rdata import read_rda
-from ..physics import vessels as geometry
-from .cache import data_root
-from .cohort import SPLITS, Cohort, draw
-from .real import prepared_files
-from .vessels import RADIUS_WINDOW, check_points, packed
+from medgan_lib.cohorts.cache import data_root
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, draw
+from medgan_lib.cohorts.public.prepared import prepared_files
+from medgan_lib.cohorts.simulated.vessels import RADIUS_WINDOW, check_points, packed
+from medgan_lib.files.rdata import read_rda
+from medgan_lib.physics import vessels as geometry
 
 NAME = "carotid_arteries"
 PARTS = ("centrelines", "profiles")

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from . import load
-from .cohort import Cohort
+from medgan_lib.cohorts import load
+from medgan_lib.cohorts.cohort import Cohort
 
 
 def pairs(

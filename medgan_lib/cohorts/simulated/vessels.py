@@ -11,15 +11,14 @@ angles and lengths are ours, chosen for the look of coronary arteries. There are
 from __future__ import annotations
 
 import math
-import sys
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..physics import vessels
-from .cache import cached
-from .cohort import SPLITS, Cohort, subject_ids
+from medgan_lib.cohorts.cache import cached
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, subject_ids
+from medgan_lib.physics import vessels
 
 NAME = "vessels"
 FAMILIES = ("left", "right")
@@ -62,7 +61,6 @@ def load(split: str, *, size: int | None = None, n: int | None = None, seed: int
     tensors = cached(
         NAME,
         {"split": split, "size": size, "n": n, "seed": seed},
-        [sys.modules[__name__], vessels],
         lambda: _simulate(split, size, n, seed),
     )
     return Cohort(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cohort import Cohort
+from medgan_lib.cohorts.cohort import Cohort
 
 SIZES, SIZE_EDGES = ("small", "medium", "large"), (6.0, 10.0)  # mm
 MARGINS, MARGIN_EDGES = ("smooth", "lobulated", "spiculated"), (1 / 3, 2 / 3)

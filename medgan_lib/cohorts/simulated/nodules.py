@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .cache import cached
-from .cohort import SPLITS, Cohort, subject_ids
+from medgan_lib.cohorts.cache import cached
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, subject_ids
 
 FIELD = 32.0  # mm, edge of every patch: 1 mm a pixel at the default size
 WINDOW = (-1000.0, 400.0)  # HU, the one of the real `lung_nodules`
@@ -56,7 +55,6 @@ def load(split: str, *, size: int | None = None, n: int | None = None, seed: int
     tensors = cached(
         "nodules",
         {"split": split, "size": size, "n": n, "seed": seed},
-        [sys.modules[__name__]],
         lambda: _simulate(split, size, n, seed),
     )
     return Cohort(

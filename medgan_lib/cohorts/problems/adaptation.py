@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .cohort import Cohort
+from medgan_lib.cohorts.cohort import Cohort
 
 
 def two_domains(source: Cohort, target: Cohort, label: str = "label", seed: int = 0) -> dict[str, Tensor]:

@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 
 import torch
 from torch import Tensor
 
-from ..physics import oct as physics
-from . import drawing
-from .cache import cached
-from .cohort import Cohort, subject_ids
-from .drawing import Draws
+from medgan_lib.cohorts.cache import cached
+from medgan_lib.cohorts.cohort import Cohort, subject_ids
+from medgan_lib.cohorts.simulated.draws import Draws
+from medgan_lib.physics import interference as physics
 
 NAME = "retinas"
 DEPTH, WIDTH = 0.96, 6.0  # mm
@@ -91,7 +89,6 @@ def load(
     tensors = cached(
         NAME,
         {"split": split, "size": size, "n": n, "seed": seed, "abnormal": float(abnormal), "kinds": sorted(kinds)},
-        [sys.modules[__name__], physics, drawing],
         lambda: _simulate(split, size, n, seed, float(abnormal), kinds),
     )
     tensors["layers"] = tensors["layers"].long()  # kept as bytes in the cache

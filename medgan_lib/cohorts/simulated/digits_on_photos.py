@@ -11,8 +11,8 @@ from functools import cache
 import numpy as np
 import torch
 
-from . import digits
-from .cohort import SPLITS, Cohort
+from medgan_lib.cohorts.cohort import SPLITS, Cohort
+from medgan_lib.cohorts.simulated import digits
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")  # in the wheel of scikit-image, in colour, free to show
 TILE = 64  # pixels; a patch lies within one tile, and a tile belongs to one split
@@ -32,7 +32,7 @@ def load(split: str, *, size: int | None = None, n: int | None = None, seed: int
 
 def mnist(split: str, *, size: int | None = None, n: int | None = None, seed: int = 0) -> Cohort:
     """The same from the digits of `real.mnist`. FileNotFoundError where they are not on this machine."""
-    from .real import mnist as load
+    from medgan_lib.cohorts.public.mnist import load as load
 
     size = _size(size, "mnist_on_photos")
     return _on_photos("mnist_on_photos", load(split, size=size, n=n, seed=seed), 70_000)

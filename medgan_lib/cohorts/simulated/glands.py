@@ -11,16 +11,14 @@ larger than the field.
 from __future__ import annotations
 
 import math
-import sys
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from medgan_lib.cohorts.cache import cached
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, subject_ids
 from medgan_lib.physics import stains
-
-from .cache import cached
-from .cohort import SPLITS, Cohort, subject_ids
 
 NAME = "glands_simulated"
 FIELD = 256.0  # µm, edge of every image: 4 µm a pixel at the default size
@@ -53,7 +51,6 @@ def load(
     tensors = cached(
         NAME,
         {"split": split, "size": size, "n": n, "seed": seed, "images_per_subject": images_per_subject},
-        [sys.modules[__name__], stains],
         lambda: _simulate(split, size, n, seed, images_per_subject),
     )
     patient = torch.arange(n) // images_per_subject
