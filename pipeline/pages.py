@@ -42,7 +42,7 @@ class Context:
     def records(self) -> list[dict[str, Any]]:
         from medgan_lib import ledger
 
-        return ledger.records(reference=self.root / "book" / "reference")
+        return ledger.load_records(reference=self.root / "book" / "reference")
 
     def record(self, chapter: str) -> dict[str, Any] | None:
         """The record a chapter's page talks about: that of the build's profile, else of ``cpu``, else any."""
