@@ -11,12 +11,13 @@ from __future__ import annotations
 import html
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from medgan_lib.files.atomic import write_atomic
 
 MIME = "application/vnd.medgan.claims+json"
 PROFILES = ("ci", "cpu", "real", "gpu")
@@ -502,13 +503,7 @@ def write_record(
         for name, entry in record["claims"].items()
     }
     text = json.dumps({**record, "claims": judged}, indent=2, allow_nan=False, default=_plain) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomic(path, text)
 
 
 def _plain(value: Any) -> float:

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from medgan_lib.files.atomic import atomic
+
 from . import (
     blood_cells,
     brain_mr_contrasts,
@@ -30,7 +32,7 @@ from . import (
     retina_oct,
     retina_vessels,
 )
-from .cache import atomic, data_root
+from .cache import data_root
 from .real import layout, read_file, read_npz
 from .registry import entry, registry
 
