@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from medgan_lib import figures, files, metrics
-from medgan_lib.cohorts.cache import atomic
+from medgan_lib.files.atomic import atomic
 
 PREVIEWS = 8  # pictures of each split
 JUDGED = 400  # slices of each side that the two-sample test looks at, at most

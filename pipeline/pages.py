@@ -264,10 +264,11 @@ def status(context: Context) -> str:
         results, link = context.results(chapter), f"[{context.title(chapter)}](../notebooks/{chapter}.ipynb)"
         if results is None:
             state = "**failed**" if (folder / "failed.ipynb").exists() else "not executed"
-            now.append([link, state, "–", "–", "–"])
+            now.append([link, state, "–", "–", "–", "–"])
         else:
             environment = results["environment"]
-            now.append([link, "done", f"{results['seconds']:.0f} s", _memory(environment), _machine(environment)])
+            now.append([link, "done", f"{results['seconds']:.0f} s", _memory(environment), _machine(environment),
+                        _made_with(environment)])
     recorded = []
     for record in context.records:
         seconds, environment = record["seconds"], record["environment"]
@@ -275,12 +276,14 @@ def status(context: Context) -> str:
             record["chapter"], f"`{record['profile']}`" + (f" {STALE}" if context.is_stale(record) else ""),
             str(len(seconds)) + _confirmed(record),
             f"{sum(seconds) / len(seconds):.0f} s (longest {max(seconds):.0f} s)",
-            _memory(environment), _machine(environment),
+            _memory(environment), _machine(environment), _made_with(environment),
         ])
     text = [f"## This build\n\nProfile `{context.profile}`, seed {context.seed}.\n"]
-    text.append(table(["Chapter", "State", "Time", "Memory", "Machine"], now))
+    text.append("The last column has the commit (with + where the code differed from it) and the first digits of the "
+                "SHA-256 of `requirements.txt`.\n")
+    text.append(table(["Chapter", "State", "Time", "Memory", "Machine", "Made with"], now))
     text.append("\n## Recorded references\n")
-    heads = ["Chapter", "Profile", "Seeds", "Time for a seed", "Memory", "Machine"]
+    heads = ["Chapter", "Profile", "Seeds", "Time for a seed", "Memory", "Machine", "Made with"]
     text.append(table(heads, recorded) if recorded else "Nothing is recorded yet: `make reference` does it.")
     return "\n".join(text)
 
@@ -299,6 +302,12 @@ def _machine(environment: dict[str, Any]) -> str:
     if environment.get("precision"):
         parts.append(environment["precision"])
     return ", ".join(part for part in parts if part)
+
+
+def _made_with(environment: dict[str, Any]) -> str:
+    """Commits and digests of the pinned packages; a dash for what was recorded before both were kept."""
+    found = [environment.get("commit"), environment.get("requirements")]
+    return ", ".join(f"`{value}`" for values in found if values for value in values.split(", ")) or "–"
 
 
 # --- does the code match the maths? -------------------------------------------------------------------------------

@@ -495,12 +495,3 @@ def test_a_cache_folder_that_cannot_be_made_costs_a_warning_only(counted):
     counted.folder.write_text("a file where the folder should be")
     with pytest.warns(UserWarning, match="going on without the cache"):
         assert torch.equal(counted()["x"], torch.arange(6.0))
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), cache.atomic(path) as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
-    assert [p.name for p in tmp_path.iterdir()] == ["file"] and path.read_text() == "old"

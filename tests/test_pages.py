@@ -26,7 +26,8 @@ CLAIMS = """
 RECORD = {
     "chapter": "01_objectives", "profile": "cpu", "seeds": [0, 1, 2], "seconds": [5, 6, 7], "fingerprint": "abc",
     "parameters": {}, "environment": {"device": "cpu", "cpu": "A processor", "gpu": None, "threads": 1,
-                                      "torch": "9.9.9", "python": "3.11", "memory_mb": 1234},
+                                      "torch": "9.9.9", "python": "3.11", "memory_mb": 1234, "commit": "abc+",
+                                      "requirements": "d1, d2"},
     "claims": {"01-loss-equals-formula": {"value": [1e-7] * 3, "control": None, "verdict": "supported"},
                "02-does-not-saturate": {"value": [0.9, 1.0, 1.1], "control": [0, 0, 0], "verdict": "supported"}},
 }
@@ -273,7 +274,7 @@ def test_images_of_a_data_set_that_may_not_be_published_stay_out_of_the_book(roo
 def test_status_gives_time_memory_and_machine(root: Path) -> None:
     put_run(root)
     page = pages.status(context(root))
-    assert "| done | 12 s | 1.2 GB | A processor, 1 thread, torch 9.9.9, Python 3.11 |" in page
+    assert "| done | 12 s | 1.2 GB | A processor, 1 thread, torch 9.9.9, Python 3.11 | `abc+`, `d1`, `d2` |" in page
     assert "| 01_objectives | `cpu`" in page and "6 s (longest 7 s)" in page
     assert "not executed" in page
 

@@ -1,6 +1,7 @@
 """The pipeline on a small checkout of its own: what re-executes a chapter, what is refused, what survives a crash."""
 
 import ast
+import hashlib
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from pipeline import (
     book,
     choose_chapters,
     definitions,
+    environment,
     fingerprint,
     profile_parameters,
     progress,
@@ -355,7 +358,9 @@ def finished(run: Run, **changes: Any) -> None:
     results = {"fingerprint": fingerprint.run_fingerprint(run.chapter, run.profile),
                "record_fingerprint": fingerprint.record_fingerprint(run.chapter, run.profile),
                "parameters": {"steps": 40, "seed": run.seed, "checkpoints": "x"}, "seconds": 1.5,
-               "environment": {"memory_mb": 100 + run.seed}, "claims": {"01-starts-over": {"value": 2.0 + run.seed}}}
+               "environment": {"memory_mb": 100 + run.seed, "requirements": "d1", "commit": f"c{run.seed // 2}",
+                               "packages": {"numpy": "2.0"}},
+               "claims": {"01-starts-over": {"value": 2.0 + run.seed}}}
     pipeline.write_atomic(run.folder / "notebook.ipynb", "{}")
     pipeline.write_atomic(run.folder / "results.json", json.dumps({**results, **changes}))
 
@@ -380,8 +385,51 @@ def test_a_record_needs_every_seed_and_none_out_of_date(checkout: Path, monkeypa
     assert written["seconds"] == [1.5] * 3
     assert written["claims"]["01-starts-over"]["value"] == [2.0, 3.0, 4.0]
     assert written["parameters"] == {"steps": 40}
-    assert written["environment"]["memory_mb"] == 102
+    assert written["environment"] == {"memory_mb": 102, "requirements": "d1", "commit": "c0, c1",
+                                      "packages": {"numpy": "2.0"}}
     assert written["fingerprint"] == fingerprint.current_fingerprint("01_good", "cpu")
+
+
+def test_a_record_is_made_with_one_set_of_packages(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medgan_lib import ledger
+
+    claims = ledger.load_claims(checkout / "book" / "claims.yml")
+    monkeypatch.setattr(ledger, "load_claims", lambda: claims)
+    for seed in range(3):
+        finished(Run("cpu", "01_good", seed))
+    finished(Run("cpu", "01_good", 2), environment={"memory_mb": 1, "packages": {"numpy": "2.1"}})
+    with pytest.raises(UserError, match=r"between seed 0 and seed 2; .* Delete _build/runs/cpu/01_good/seed2 and"):
+        record("cpu", "01_good", [0, 1, 2])
+    assert not (checkout / "book" / "reference").exists()
+
+
+def git(folder: Path, *arguments: str) -> str:
+    author = ["-c", "user.name=A", "-c", "user.email=a@b.c"]
+    done = subprocess.run(["git", *author, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_a_run_knows_its_commit_and_whether_code_differed_from_it(tmp_path: Path) -> None:
+    root = tmp_path / "book"
+    for name in ("medgan_lib/gan.py", "notebooks/01.ipynb", "README.md", "requirements.txt"):
+        pipeline.write_atomic(root / name, "1")
+    assert environment.commit(root) is None, "no repository"
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "another project")
+    assert environment.commit(root) is None, "the repository around it is another one's"
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "first")
+    head = git(root, "rev-parse", "HEAD")[:12]
+    assert environment.commit(root) == head
+    for name in ("README.md", "book/reference/cpu/01.json"):
+        pipeline.write_atomic(root / name, "2")
+    assert environment.commit(root) == head, "words and records are no code"
+    pipeline.write_atomic(root / "medgan_lib" / "new.py", "2")
+    assert environment.commit(root) == f"{head}+"
+    made = environment.made_with(root)
+    assert made["requirements"] == hashlib.sha256(b"1").hexdigest()[:12] and made["commit"] == f"{head}+"
+    assert made["packages"]["torch"] == metadata.version("torch")
 
 
 def test_a_record_outlives_a_change_only_if_a_seed_gives_the_same_numbers(
@@ -534,7 +582,8 @@ def test_lock_keeps_a_second_pipeline_out(checkout: Path, monkeypatch: pytest.Mo
 
 def test_a_failing_chapter_and_a_killed_pipeline_lose_nothing(checkout: Path) -> None:
     shutil.copytree(CHECKOUT / "pipeline", checkout / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(CHECKOUT / "Snakefile", checkout)
+    for name in ("Snakefile", "requirements.txt"):
+        shutil.copy(CHECKOUT / name, checkout)
     shutil.rmtree(checkout / "medgan_lib")
     shutil.copytree(CHECKOUT / "medgan_lib", checkout / "medgan_lib", ignore=shutil.ignore_patterns("__pycache__"))
     chapter_cell(checkout, 3, lambda source: "import medgan_lib.figures")
@@ -560,6 +609,11 @@ def test_a_failing_chapter_and_a_killed_pipeline_lose_nothing(checkout: Path) ->
     assert 0 < kept["claims"]["01-starts-over"]["value"][0] < 40, "the second run went on where the first was killed"
     assert kept["environment"]["threads"] == 1
     assert kept["environment"]["memory_mb"] > 50
+    assert kept["environment"]["cpu_capability"]
+    pinned = (CHECKOUT / "requirements.txt").read_bytes()
+    assert kept["environment"]["requirements"] == hashlib.sha256(pinned).hexdigest()[:12]
+    assert kept["environment"]["packages"]["numpy"] == metadata.version("numpy")
+    assert kept["environment"]["commit"] is None, "the copy is no repository"
     assert not (folder / "checkpoints").exists()
 
 

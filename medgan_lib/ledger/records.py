@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medgan_lib.files.atomic import write_atomic
 from medgan_lib.ledger.claims import PROFILES, Claim, known_profile, load_claims, shipped
 from medgan_lib.ledger.verdicts import NOT_TESTABLE, Verdict, finite_number, verdict
 from medgan_lib.ledger.words import criterion
@@ -116,13 +116,7 @@ def write_record(
         for name, entry in record["claims"].items()
     }
     text = json.dumps({**record, "claims": judged}, indent=2, allow_nan=False, default=_plain) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomic(path, text)
 
 
 def _plain(value: Any) -> float:
