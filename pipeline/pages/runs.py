@@ -19,7 +19,8 @@ def _confirmed(record: dict[str, Any]) -> str:
     """Whether the code changed after the record, and which seed gave the same numbers with the present one."""
     if (found := record.get("confirmed")) is None:
         return ""
-    where = ", with the recorded code on one machine" if found.get("against") == "code" else ""
+    where = {"code": ", with the recorded code on one machine",
+             "first updates": " weights after the first updates of each training"}.get(found.get("against"), "")
     return f" (code changed since; seed {found['seed']} gives the same{where})"
 
 
