@@ -590,7 +590,7 @@ def _pacemaker(
     It lies in a pocket under the skin, so it adds to the rays and replaces nothing. The lead runs under the clavicle,
     along the great veins to the right atrium, and through it to the tip of the right ventricle.
     """
-    n, lung = len(draws), lungs[1]
+    lung = lungs[1]
     has = draws.uniform() < share
     size = torch.stack([draws.uniform(37, 43), draws.uniform(32, 38), draws.uniform(5.5, 6.5)], 1)
     centre = torch.stack([lung.top + draws.uniform(62, 92), draws.uniform(0.55, 0.82) * lung.wide], 1)

@@ -21,9 +21,7 @@ SHARES = (0.7, 0.1, 0.2)  # of the tiles, in the order of SPLITS
 TEXTURE = 20.0  # grey levels: least standard deviation of a textured patch's mean over red, green and blue
 
 
-def load(
-    split: str, *, size: int | None = None, n: int | None = None, seed: int = 0, textured: bool = False
-) -> Cohort:
+def load(split: str, *, size: int | None = None, n: int | None = None, seed: int = 0, textured: bool = False) -> Cohort:
     """``x`` (n, 3, size, size) in [-1, 1], the digits of `digits.load` on patches of photographs, and ``label`` 0-9.
 
     ``size`` is from 28 (if left out) to 64: digits stay in the middle, patches grow. Split and subjects are those of
