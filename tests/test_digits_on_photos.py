@@ -25,15 +25,20 @@ def grey(x: torch.Tensor) -> np.ndarray:
     return ((x + 1) * 127.5).round().to(torch.int16).numpy()
 
 
-def is_blend(x: np.ndarray, digit: np.ndarray, tiles: np.ndarray) -> bool:
-    """Whether x (3, s, s) is |digit - patch| for a patch within one of the tiles; the digit has empty corners."""
+def patches(x: np.ndarray, digit: np.ndarray, tiles: np.ndarray) -> list[np.ndarray]:
+    """The patches (3, s, s) within one of the tiles for which x is |digit - patch|; the digit has empty corners."""
     size = x.shape[-1]
     windows = np.lib.stride_tricks.sliding_window_view(tiles, (size, size), (1, 2))
     match = np.ones(windows.shape[:3], bool)
     for row, column in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
         assert digit[0, row, column] == 0
         match &= (windows[..., row, column] == x[:, row, column]).all(-1)
-    return any(np.array_equal(np.abs(digit - windows[tuple(at)].astype(np.int16)), x) for at in np.argwhere(match))
+    found = [windows[tuple(at)].astype(np.int16) for at in np.argwhere(match)]
+    return [patch for patch in found if np.array_equal(np.abs(digit - patch), x)]
+
+
+def is_blend(x: np.ndarray, digit: np.ndarray, tiles: np.ndarray) -> bool:
+    return bool(patches(x, digit, tiles))
 
 
 @pytest.mark.parametrize("split, size", [("train", 28), ("val", 32), ("test", 28), ("test", 64)])
@@ -45,6 +50,48 @@ def test_a_pixel_is_the_difference_of_digit_and_photograph(split, size):
     for x, digit in zip(grey(made.x), grey(single.x), strict=True):
         assert is_blend(x, digit, tiles)
         assert not is_blend(x, np.roll(digit, 3, 1), tiles)
+
+
+def spread(patch: np.ndarray) -> float:
+    return float(patch.mean(0).std())
+
+
+@pytest.mark.parametrize("split, size", [("train", 28), ("val", 32), ("test", 28), ("test", 64)])
+def test_textured_patches_are_textured_and_of_their_split(split, size):
+    made, single = (
+        cohorts.load(name, split, size=size, n=12, seed=7, **more)
+        for name, more in (("digits_on_photos", {"textured": True}), ("digits", {}))
+    )
+    assert torch.equal(made.subjects, single.subjects) and torch.equal(made["label"], single["label"])
+    every = digits_on_photos._tiles()
+    for x, digit in zip(grey(made.x), grey(single.x), strict=True):
+        found = patches(x, digit, every[split])
+        assert found and all(spread(patch) >= digits_on_photos.TEXTURE for patch in found)
+        assert not any(is_blend(x, digit, tiles) for other, tiles in every.items() if other != split)
+
+
+def test_without_the_switch_many_patches_are_flat_and_nothing_has_changed():
+    made, single = (cohorts.load(name, "test", n=60) for name in ("digits_on_photos", "digits"))
+    tiles = digits_on_photos._tiles()["test"]
+    found = [spread(patches(*pair, tiles)[0]) for pair in zip(grey(made.x), grey(single.x), strict=True)]
+    assert np.mean(np.array(found) < digits_on_photos.TEXTURE) > 0.4
+    assert grey(made.x[:3]).sum((1, 2, 3)) == pytest.approx([216296, 110255, 369902], rel=1e-3)
+    assert grey(made.x[:3])[:, :, 0, 0] == pytest.approx(np.array([[52, 61, 56], [0, 0, 0], [180, 84, 37]]), abs=1)
+
+
+def test_a_digit_keeps_its_textured_patch_and_they_use_many_tiles():
+    every = cohorts.load("digits_on_photos", "val", textured=True)
+    drawn = cohorts.load("digits_on_photos", "val", n=20, seed=3, textured=True)
+    where = {int(subject): k for k, subject in enumerate(every.subjects)}
+    assert torch.equal(drawn.x, every.x[[where[int(subject)] for subject in drawn.subjects]])
+    assert len(np.unique(digits_on_photos._textured("train", 28)[:, 0])) > 90  # of 144
+
+
+@pytest.mark.parametrize("name", ["digits_on_photos", "mnist_on_photos"])
+@pytest.mark.parametrize("wrong", [1, 20.0, None, "yes"])
+def test_textured_is_true_or_false(name, wrong):
+    with pytest.raises(ValueError, match=f"textured of '{name}' must be True or False, it is {wrong!r}"):
+        cohorts.load(name, textured=wrong)
 
 
 def test_no_tile_is_in_two_splits_and_every_photograph_is_in_each():
@@ -109,3 +156,7 @@ def test_the_same_from_mnist(tmp_path, monkeypatch):
         tiles = digits_on_photos._tiles()[split]
         assert part.origin == "real" and torch.equal(part["label"], single["label"])
         assert all(is_blend(x, digit, tiles) for x, digit in zip(grey(part.x[:3]), grey(single.x[:3]), strict=True))
+        rough = cohorts.load("mnist_on_photos", split, textured=True)
+        assert torch.equal(rough["label"], single["label"]) and not torch.equal(rough.x, part.x)
+        for x, digit in zip(grey(rough.x[:3]), grey(single.x[:3]), strict=True):
+            assert max(map(spread, patches(x, digit, tiles))) >= digits_on_photos.TEXTURE
