@@ -63,7 +63,7 @@ def test_textured_patches_are_textured_and_of_their_split(split, size):
         for name, more in (("digits_on_photos", {"textured": True}), ("digits", {}))
     )
     assert torch.equal(made.subjects, single.subjects) and torch.equal(made["label"], single["label"])
-    every = digits_on_photos._tiles()
+    every = digits_on_photos._tiles(True)
     for x, digit in zip(grey(made.x), grey(single.x), strict=True):
         found = patches(x, digit, every[split])
         assert found and all(spread(patch) >= digits_on_photos.TEXTURE for patch in found)
@@ -84,7 +84,9 @@ def test_a_digit_keeps_its_textured_patch_and_they_use_many_tiles():
     drawn = cohorts.load("digits_on_photos", "val", n=20, seed=3, textured=True)
     where = {int(subject): k for k, subject in enumerate(every.subjects)}
     assert torch.equal(drawn.x, every.x[[where[int(subject)] for subject in drawn.subjects]])
-    assert len(np.unique(digits_on_photos._textured("train", 28)[:, 0])) > 90  # of 144
+    for split, least in (("train", 130), ("val", 15), ("test", 38)):
+        used = digits_on_photos._textured(split, 28)[:, 0]
+        assert least < len(np.unique(used)) < len(digits_on_photos._tiles(True)[split])
 
 
 @pytest.mark.parametrize("name", ["digits_on_photos", "mnist_on_photos"])
@@ -94,14 +96,18 @@ def test_textured_is_true_or_false(name, wrong):
         cohorts.load(name, textured=wrong)
 
 
-def test_no_tile_is_in_two_splits_and_every_photograph_is_in_each():
+@pytest.mark.parametrize(
+    "textured, photos, counts",
+    [(False, digits_on_photos.PHOTOS, [144, 21, 41]), (True, digits_on_photos.TEXTURED_PHOTOS, [190, 25, 55])],
+)
+def test_no_tile_is_in_two_splits_and_every_photograph_is_in_each(textured, photos, counts):
     import skimage.data
 
-    tiles = digits_on_photos._tiles()
-    assert [len(part) for part in tiles.values()] == [144, 21, 41]
+    tiles = digits_on_photos._tiles(textured)
+    assert [len(part) for part in tiles.values()] == counts
     owner = {tile.tobytes(): split for split, part in tiles.items() for tile in part}
-    assert len(owner) == 206
-    for photo in digits_on_photos.PHOTOS:
+    assert len(owner) == sum(counts)
+    for photo in photos:
         image = getattr(skimage.data, photo)()
         splits = [
             owner[image[row : row + 64, column : column + 64].tobytes()]
@@ -118,7 +124,9 @@ def test_no_digit_is_in_two_splits():
 
 def test_the_photographs_come_with_the_wheel():
     shipped = {str(file) for file in files("scikit-image")}
-    assert all({f"skimage/data/{p}.png", f"skimage/data/{p}.jpg"} & shipped for p in digits_on_photos.PHOTOS)
+    for photo in digits_on_photos.TEXTURED_PHOTOS:
+        file = {"immunohistochemistry": "ihc"}.get(photo, photo)
+        assert {f"skimage/data/{file}.png", f"skimage/data/{file}.jpg"} & shipped, photo
 
 
 def test_a_digit_keeps_its_patch_whatever_else_is_drawn():
@@ -156,7 +164,7 @@ def test_the_same_from_mnist(tmp_path, monkeypatch):
         tiles = digits_on_photos._tiles()[split]
         assert part.origin == "real" and torch.equal(part["label"], single["label"])
         assert all(is_blend(x, digit, tiles) for x, digit in zip(grey(part.x[:3]), grey(single.x[:3]), strict=True))
-        rough = cohorts.load("mnist_on_photos", split, textured=True)
+        rough, rough_tiles = cohorts.load("mnist_on_photos", split, textured=True), digits_on_photos._tiles(True)[split]
         assert torch.equal(rough["label"], single["label"]) and not torch.equal(rough.x, part.x)
         for x, digit in zip(grey(rough.x[:3]), grey(single.x[:3]), strict=True):
-            assert max(map(spread, patches(x, digit, tiles))) >= digits_on_photos.TEXTURE
+            assert max(map(spread, patches(x, digit, rough_tiles))) >= digits_on_photos.TEXTURE

@@ -2,7 +2,8 @@
 
 Ganin et al., JMLR 17 (2016) 59: a pixel of the result is |digit - patch|, in each channel. Their patches
 are from BSDS500, these from four photographs that come with scikit-image, so no file has to be fetched for them.
-A third of their patches are nearly flat (sky, table): ``textured`` leaves these out, which widens the gap of domains.
+A third of their patches are nearly flat (sky, table): ``textured`` leaves these out and adds a micrograph of the same
+source, which widens the gap between the domains.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from . import digits
 from .cohort import SPLITS, Cohort
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")  # in the wheel of scikit-image, in colour, free to show
+TEXTURED_PHOTOS = (*PHOTOS, "immunohistochemistry")  # a stained section of the colon
 TILE = 64  # pixels; a patch lies within one tile, and a tile belongs to one split
 SHARES = (0.7, 0.1, 0.2)  # of the tiles, in the order of SPLITS
 TEXTURE = 20.0  # grey levels: least standard deviation of a textured patch's mean over red, green and blue
@@ -29,8 +31,9 @@ def load(split: str, *, size: int | None = None, n: int | None = None, seed: int
     pairs, so choose two seeds or shuffle where there must be none. No pixel of a photograph is in two splits. Which
     patch a digit lies on is fixed, ``seed`` only draws which ``n``.
 
-    ``textured`` draws the patches only from places where the standard deviation of the grey value (the mean of red,
-    green and blue) within the patch is at least `TEXTURE`, each such place alike; digits, tiles and splits stay.
+    ``textured`` draws the patches from `TEXTURED_PHOTOS`, and only from places where the standard deviation of the grey
+    value (the mean of red, green and blue) within the patch is at least `TEXTURE`, each such place alike. The digits
+    and their splits stay. Here each photograph's tiles are dealt out for themselves, so that the splits look alike.
 
     ValueError: a size or n it can't have, a ``textured`` that is not True or False.
     """
@@ -63,7 +66,7 @@ def _check(textured: bool, name: str) -> None:
 
 def _on_photos(name: str, single: Cohort, total: int, textured: bool) -> Cohort:
     """``single`` on patches; of the ``total`` digits, number k has the k-th patch whatever else is drawn."""
-    tiles, size = _tiles()[single.split], single.x.shape[-1]
+    tiles, size = _tiles(textured)[single.split], single.x.shape[-1]
     draw = np.random.default_rng([*name.encode()]).random((total, 3))[single.subjects.numpy()]
     if textured:
         places = _textured(single.split, size)
@@ -75,6 +78,7 @@ def _on_photos(name: str, single: Cohort, total: int, textured: bool) -> Cohort:
     patches = tiles[tile, row + steps[:, None], column + steps]
     digit = single.to_units(single.x).round().to(torch.int16)
     x = (digit - torch.from_numpy(patches).permute(0, 3, 1, 2).to(torch.int16)).abs().float() / 127.5 - 1
+    patches_of = "textured patches of five" if textured else "patches of four"
     return Cohort(
         name=name,
         tensors={"x": x, "label": single["label"]},
@@ -84,33 +88,43 @@ def _on_photos(name: str, single: Cohort, total: int, textured: bool) -> Cohort:
         origin=single.origin,
         split=single.split,
         classes=single.classes,
-        note=f"{single.note}, blended with {'textured ' * textured}patches of four photographs (as MNIST-M)",
+        note=f"{single.note}, blended with {patches_of} photographs (as MNIST-M)",
     )
 
 
 @cache
 def _textured(split: str, size: int) -> np.ndarray:
     """Tile, row and column (m, 3) of every patch of the split whose grey value has a spread of at least TEXTURE."""
-    grey = _tiles()[split].mean(-1)
-    spread = np.stack([np.lib.stride_tricks.sliding_window_view(tile, (size, size)).std((-1, -2)) for tile in grey])
-    return np.argwhere(spread >= TEXTURE)
+    return np.argwhere(texture(_tiles(True)[split], size) >= TEXTURE)
+
+
+def texture(tiles: np.ndarray, size: int) -> np.ndarray:
+    """Standard deviation of the grey value, 0 to 127.5, in every patch of ``size`` pixels of the tiles (m, 64, 64, 3).
+
+    (m, 65 - size, 65 - size): by the patch's tile, upper row and left column.
+    """
+    windows = (np.lib.stride_tricks.sliding_window_view(tile, (size, size)) for tile in tiles.mean(-1))
+    return np.stack([window.std((-1, -2)) for window in windows])
 
 
 @cache
-def _tiles() -> dict[str, np.ndarray]:
+def _tiles(textured: bool = False) -> dict[str, np.ndarray]:
     """The tiles of each split, uint8 (m, 64, 64, 3). Every photograph gives tiles to every split.
 
-    They are dealt out at random and not by photograph: else the splits would be as different as the photographs are.
+    They are dealt out at random and no photograph goes to one split: else the splits would be as different as the
+    photographs are. If ``textured`` each photograph is dealt out for itself, else all of them together.
     """
     import skimage.data
 
     found = []
-    for photo in PHOTOS:
+    for photo in TEXTURED_PHOTOS if textured else PHOTOS:
         image = getattr(skimage.data, photo)()
         rows, columns = image.shape[0] // TILE, image.shape[1] // TILE
         cut = image[: rows * TILE, : columns * TILE].reshape(rows, TILE, columns, TILE, 3)
         found.append(cut.swapaxes(1, 2).reshape(-1, TILE, TILE, 3))
-    tiles = np.concatenate(found)
-    order = np.random.default_rng([*b"photographs"]).permutation(len(tiles))
-    ends = np.rint(np.cumsum(SHARES)[:-1] * len(tiles)).astype(int)
-    return {split: tiles[part] for split, part in zip(SPLITS, np.split(order, ends), strict=True)}
+    piles = found if textured else [np.concatenate(found)]
+    rng, dealt = np.random.default_rng([*b"photographs"]), []
+    for tiles in piles:
+        ends = np.rint(np.cumsum(SHARES)[:-1] * len(tiles)).astype(int)
+        dealt.append([tiles[part] for part in np.split(rng.permutation(len(tiles)), ends)])
+    return {split: np.concatenate(parts) for split, parts in zip(SPLITS, zip(*dealt, strict=True), strict=True)}
