@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from medgan_lib import __version__, files
 from medgan_lib.cohorts import folder
-from medgan_lib.cohorts.cache import atomic
-from medgan_lib.cohorts.translation import unpaired
+from medgan_lib.cohorts.problems.translation import unpaired
+from medgan_lib.files.atomic import atomic
 from medgan_lib.methods.base import evaluating
 from medgan_lib.methods.cyclegan import CycleGAN
 from medgan_lib.methods.translation import Pix2Pix, Translation

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medgan_lib import fidelity, figures, files, metrics
-from medgan_lib.cohorts.cache import atomic
+from medgan_lib import figures, files, metrics
+from medgan_lib.files.atomic import atomic
 
 PREVIEWS = 8  # pictures of each split
 JUDGED = 400  # slices of each side that the two-sample test looks at, at most
@@ -91,7 +91,7 @@ class Report:
             for name, x in ((self.method, item.x), ("identity", baseline)):
                 row[name] = fidelity_scores(x, item.reference, self.target.window, self.cut)
         if item.restored is not None:
-            row.setdefault(self.method, {})["cycle"] = fidelity.mae(
+            row.setdefault(self.method, {})["cycle"] = metrics.mae(
                 item.restored[None], item.y[None], self.source.window
             )
             for name, x in ((self.method, item.x), ("identity", baseline)):
@@ -273,10 +273,10 @@ def fidelity_scores(x: Tensor, reference: Tensor, window: tuple[float, float], c
     mask = (reference.mean(0, keepdim=True) > cut)[None]
     a, b = x[None], reference[None]
     return {
-        "mae": fidelity.mae(a, b, window),
-        "mae_foreground": fidelity.mae(a, b, window, mask) if mask.any() else None,
-        "psnr": finite(fidelity.psnr(a, b)),
-        "ssim": fidelity.ssim(slices(x), slices(reference)) if min(x.shape[-2:]) >= SMALLEST else None,
+        "mae": metrics.mae(a, b, window),
+        "mae_foreground": metrics.mae(a, b, window, mask) if mask.any() else None,
+        "psnr": finite(metrics.psnr(a, b)),
+        "ssim": metrics.ssim(slices(x), slices(reference)) if min(x.shape[-2:]) >= SMALLEST else None,
     }
 
 

@@ -5,11 +5,12 @@ Everything is found relative to ``ROOT``, the checkout; executed things live und
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+
+from medgan_lib.files.atomic import write_atomic as write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,14 +81,3 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write beside ``path`` and rename, so that a reader or a crash never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

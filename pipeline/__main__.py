@@ -28,6 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("test", "run every test, every chapter at ci, and the rendered book")
     verb("data", "fetch real data sets from their origins", "names")
     verb("bench", "compare the training loop with others")
+    verb("lock", "pin all packages anew in requirements.txt and requirements-cuda.txt")
     verb("execute", "execute one chapter once (called by Snakemake)", "profile", "chapters", "seed")
     verb("record", "record finished runs (called by Snakemake)", "profile", "chapters", "seeds")
     verb("setup", "write the setup cell into every notebook")
@@ -78,6 +79,10 @@ def main(arguments: list[str] | None = None) -> int:
         case "bench":
             scripts = ("benchmarks/fit.py", "benchmarks/translate.py")
             return next((bad for script in scripts if (bad := subprocess.call([sys.executable, script], cwd=ROOT))), 0)
+        case "lock":
+            from pipeline.lock import lock
+
+            lock()
         case "execute":
             from pipeline.execute import execute
 

@@ -20,17 +20,22 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import ROOT, Run, UserError, profile_parameters, read_json, write_atomic
-from pipeline.fingerprint import record_fingerprint, run_fingerprint
+from pipeline.environment import made_with
+from pipeline.fingerprint import check_imports, record_fingerprint, run_fingerprint
 
 # Asked of the kernel itself, which has torch loaded and every training's Run: this process has neither.
 ENVIRONMENT = """\
-import gc, json, sys, torch
+import gc, json, sys, threadpoolctl, torch
 _run = getattr(sys.modules.get("medgan_lib.training"), "Run", None)
 _runs = [thing for thing in gc.get_objects() if type(thing) is _run]
 print(json.dumps({
     "device": sorted({run.device for run in _runs}), "precision": sorted({run.precision for run in _runs}),
     "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    "threads": torch.get_num_threads(), "torch": torch.__version__}))"""
+    "threads": torch.get_num_threads(), "torch": torch.__version__,
+    # Which instructions PyTorch and OpenBLAS chose: sums round differently with others.
+    "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    "blas": sorted({lib["architecture"] for lib in threadpoolctl.threadpool_info() if lib.get("architecture")}),
+    "modules": sorted(name for name in sys.modules if name.partition(".")[0] == "medgan_lib")}))"""
 
 
 def execute(run: Run) -> int:
@@ -38,6 +43,7 @@ def execute(run: Run) -> int:
     folder = run.folder
     folder.mkdir(parents=True, exist_ok=True)
     fingerprint, record = run_fingerprint(run.chapter, run.profile), record_fingerprint(run.chapter, run.profile)
+    made = made_with()  # now: by the end the checkout may be another one
     for name in ("notebook.ipynb", "results.json", "failed.ipynb", "training.json"):
         (folder / name).unlink(missing_ok=True)
     for old in (folder / "checkpoints").glob("*"):
@@ -53,7 +59,10 @@ def execute(run: Run) -> int:
         return 130
     if failure is None:
         try:
+            check_imports(environment.pop("modules"), run.chapter, run.profile)
             claims = claims_of(notebook, run)
+        except UserError as error:
+            failure = str(error)
         except ValueError as error:
             failure = f"ledger: {error}"
     if failure is not None:
@@ -67,7 +76,7 @@ def execute(run: Run) -> int:
     results = {
         "chapter": run.chapter, "profile": run.profile, "seed": run.seed, "fingerprint": fingerprint,
         "record_fingerprint": record, "parameters": parameters, "claims": claims, "seconds": seconds,
-        "environment": {**environment, "memory_mb": memory},
+        "environment": {**environment, **made, "memory_mb": memory},
     }
     write_atomic(folder / "results.json", json.dumps(results, indent=1, allow_nan=False))
     write_atomic(folder.parent / "timing.json", json.dumps({"starts": progress.starts, "seconds": seconds}))

@@ -42,7 +42,7 @@ class Context:
     def records(self) -> list[dict[str, Any]]:
         from medgan_lib import ledger
 
-        return ledger.records(reference=self.root / "book" / "reference")
+        return ledger.load_records(reference=self.root / "book" / "reference")
 
     def record(self, chapter: str) -> dict[str, Any] | None:
         """The record a chapter's page talks about: that of the build's profile, else of ``cpu``, else any."""
@@ -264,10 +264,11 @@ def status(context: Context) -> str:
         results, link = context.results(chapter), f"[{context.title(chapter)}](../notebooks/{chapter}.ipynb)"
         if results is None:
             state = "**failed**" if (folder / "failed.ipynb").exists() else "not executed"
-            now.append([link, state, "–", "–", "–"])
+            now.append([link, state, "–", "–", "–", "–"])
         else:
             environment = results["environment"]
-            now.append([link, "done", f"{results['seconds']:.0f} s", _memory(environment), _machine(environment)])
+            now.append([link, "done", f"{results['seconds']:.0f} s", _memory(environment), _machine(environment),
+                        _made_with(environment)])
     recorded = []
     for record in context.records:
         seconds, environment = record["seconds"], record["environment"]
@@ -275,12 +276,14 @@ def status(context: Context) -> str:
             record["chapter"], f"`{record['profile']}`" + (f" {STALE}" if context.is_stale(record) else ""),
             str(len(seconds)) + _confirmed(record),
             f"{sum(seconds) / len(seconds):.0f} s (longest {max(seconds):.0f} s)",
-            _memory(environment), _machine(environment),
+            _memory(environment), _machine(environment), _made_with(environment),
         ])
     text = [f"## This build\n\nProfile `{context.profile}`, seed {context.seed}.\n"]
-    text.append(table(["Chapter", "State", "Time", "Memory", "Machine"], now))
+    text.append("The last column has the commit (with + where the code differed from it) and the first digits of the "
+                "SHA-256 of `requirements.txt`.\n")
+    text.append(table(["Chapter", "State", "Time", "Memory", "Machine", "Made with"], now))
     text.append("\n## Recorded references\n")
-    heads = ["Chapter", "Profile", "Seeds", "Time for a seed", "Memory", "Machine"]
+    heads = ["Chapter", "Profile", "Seeds", "Time for a seed", "Memory", "Machine", "Made with"]
     text.append(table(heads, recorded) if recorded else "Nothing is recorded yet: `make reference` does it.")
     return "\n".join(text)
 
@@ -299,6 +302,12 @@ def _machine(environment: dict[str, Any]) -> str:
     if environment.get("precision"):
         parts.append(environment["precision"])
     return ", ".join(part for part in parts if part)
+
+
+def _made_with(environment: dict[str, Any]) -> str:
+    """Commits and digests of the pinned packages; a dash for what was recorded before both were kept."""
+    found = [environment.get("commit"), environment.get("requirements")]
+    return ", ".join(f"`{value}`" for values in found if values for value in values.split(", ")) or "–"
 
 
 # --- does the code match the maths? -------------------------------------------------------------------------------
@@ -565,11 +574,24 @@ def data_cards(context: Context) -> str:
         card = re.sub(r"^(#+) ", r"#\1 ", cards[name].strip(), flags=re.MULTILINE)
         if not card.startswith("## "):
             card = f"## {name}\n\n{card}"
-        parts.append(f"(data-{name.replace('_', '-')})=\n{card}")
+        parts.append(f"(data-{name.replace('_', '-')})=\n{_with_figures(card, name, context)}")
         if name in registry:
             facts = [[key, _fact(value)] for key, value in registry[name].items() if _is_fact(value)]
             parts.append(table(["In the registry", ""], facts))
     return "\n\n".join(parts) or "There are no data cards yet."
+
+
+def _with_figures(card: str, name: str, context: Context) -> str:
+    """Paths of a card's figures as the page Data sees them. Raises UserError for one that is missing or says nothing."""
+
+    def figure(match: re.Match) -> str:
+        if not match[1].strip():
+            raise UserError(f"data/cards/{name}.md: a figure without alt text ({match[2]})")
+        if not (context.root / "book" / "_static" / "cards" / match[2]).is_file():
+            raise UserError(f"data/cards/{name}.md shows {match[2]}, which data/cards/figures.py has not made")
+        return f"![{match[1]}](../_static/cards/{match[2]}){{.dark-light}}"  # keeps its contrast on a dark page
+
+    return re.sub(r"!\[([^\]]*)\]\(\.\./\.\./book/_static/cards/([^)\s]+)\)", figure, card)
 
 
 def _is_fact(value: Any) -> bool:

@@ -13,8 +13,9 @@ def record(profile: str, chapter: str, seeds: list[int]) -> Path:
     """Write the record of ``chapter`` at ``profile``.
 
     Raises:
-        UserError: a seed's run is missing or was made by other code, parameters or data than the present ones; then
-            nothing is written and an earlier record stays as it is.
+        UserError: a seed's run is missing or was made by other code, parameters or data than the present ones, or
+            the seeds by other versions of packages than each other; then nothing is written and an earlier record
+            stays as it is.
     """
     from medgan_lib import ledger
 
@@ -25,7 +26,13 @@ def record(profile: str, chapter: str, seeds: list[int]) -> Path:
     if old := [str(seed) for seed, run in runs.items() if run["record_fingerprint"] != fingerprint]:
         raise UserError(f"{chapter}: the runs of seed {', '.join(old)} are out of date; nothing recorded")
     results = [runs[seed] for seed in seeds]
+    packages = results[0]["environment"].get("packages")
+    if other := [seed for seed in seeds if runs[seed]["environment"].get("packages") != packages]:
+        folders = ", ".join(str(Run(profile, chapter, seed).folder.relative_to(pipeline.ROOT)) for seed in other)
+        raise UserError(f"{chapter}: the packages changed between seed {seeds[0]} and seed "
+                        f"{', '.join(map(str, other))}; nothing recorded. Delete {folders} and execute anew")
     environment = dict(results[0]["environment"])
+    environment |= {name: _each(results, name) for name in ("requirements", "commit")}
     environment["memory_mb"] = max(result["environment"]["memory_mb"] for result in results)
     parameters = {k: v for k, v in results[0]["parameters"].items() if k not in ("seed", "checkpoints")}
     path = pipeline.ROOT / "book" / "reference" / profile / f"{chapter}.json"
@@ -36,6 +43,11 @@ def record(profile: str, chapter: str, seeds: list[int]) -> Path:
         "claims": ledger.gather([result["claims"] for result in results]),
     })
     return path
+
+
+def _each(results: list[dict[str, Any]], name: str) -> str | None:
+    """What the runs say under ``name``, each value once: seeds may be executed at several commits of the same code."""
+    return ", ".join(dict.fromkeys(value for result in results if (value := result["environment"].get(name)))) or None
 
 
 def confirm(profile: str, chapter: str, seed: int, before: dict[str, Any] | None = None) -> Path:

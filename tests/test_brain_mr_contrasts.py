@@ -11,9 +11,9 @@ import torch
 from archives import packed
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import brain_mr_contrasts as brain
 from medgan_lib.cohorts import fetch
 from medgan_lib.cohorts.cache import data_root
+from medgan_lib.cohorts.public import brain_mr_contrasts as brain
 from medgan_lib.cohorts.registry import entry, registry
 
 NAME = "brain_mr_contrasts"

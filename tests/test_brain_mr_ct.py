@@ -9,10 +9,11 @@ from archives import packed
 from PIL import Image
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import brain_mr_ct, fetch
+from medgan_lib.cohorts import fetch
 from medgan_lib.cohorts.cache import data_root
+from medgan_lib.cohorts.problems.translation import unpaired
+from medgan_lib.cohorts.public import brain_mr_ct
 from medgan_lib.cohorts.registry import entry, registry
-from medgan_lib.cohorts.translation import unpaired
 
 NAME = "brain_mr_ct"
 PREPARED = data_root()

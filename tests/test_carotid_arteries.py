@@ -7,18 +7,22 @@ import gzip
 import hashlib
 import lzma
 import math
-import struct
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import rdata
 import torch
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import carotid_arteries as carotid
-from medgan_lib.cohorts import fetch, vessels
+from medgan_lib.cohorts import fetch
 from medgan_lib.cohorts.cache import data_root
+from medgan_lib.cohorts.public import carotid_arteries as carotid
 from medgan_lib.cohorts.registry import entry, registry
-from medgan_lib.files.rdata import read_rda
+from medgan_lib.cohorts.simulated import vessels
 from medgan_lib.physics import vessels as geometry
 
 NAME = "carotid_arteries"
@@ -28,84 +32,45 @@ needs_copy = pytest.mark.skipif(
 )
 
 
-# ---------------------------------------------------------------- R's format, written here
-
-
-def integers(*values):
-    return struct.pack(f">{len(values)}i", *values)
-
-
-def text(value):
-    return integers(9 | 4 << 16, len(value)) + value.encode()
-
-
-def symbol(name, known):
-    """A name the first time, a reference to it later."""
-    if name in known:
-        return integers(255 | (known.index(name) + 1) << 8)
-    known.append(name)
-    return integers(1) + text(name)
-
-
-def encoded(value, known, **attributes):
-    if isinstance(value, np.ndarray):
-        if value.ndim > 1:
-            attributes["dim"] = np.array(value.shape, np.int32)
-        kind, body = (14, value.astype(">f8")) if value.dtype.kind == "f" else (13, value.astype(">i4"))
-        body = body.tobytes(order="F")
-        count = value.size
-    elif isinstance(value, dict):
-        attributes["names"] = list(value)
-        kind, count, body = 19, len(value), None
-    else:
-        kind, count = (16, len(value)) if all(isinstance(v, str) for v in value) else (19, len(value))
-        body = b"".join(text(v) for v in value) if kind == 16 else None
-    if body is None:
-        body = b"".join(encoded(v, known) for v in (value.values() if isinstance(value, dict) else value))
-    out = integers(kind | 512 * bool(attributes), count) + body
-    for name, attribute in attributes.items():
-        out += integers(2 | 1024) + symbol(name, known) + encoded(attribute, known)
-    return out + integers(254) * bool(attributes)
-
-
-def rda(**objects):
-    known: list[str] = []
-    out = b"RDX2\nX\n" + integers(2, 197123, 131840)
-    for name, value in objects.items():
-        out += integers(2 | 1024) + symbol(name, known) + encoded(value, known)
-    return out + integers(254)
+def rda(compression=None, **objects):
+    """A file of R's with these objects: arrays, lists, and dicts as named lists."""
+    with tempfile.NamedTemporaryFile(suffix=".rda") as file:
+        rdata.write_rda(file.name, objects, compression=compression)
+        return Path(file.name).read_bytes()
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
 def test_r_data_come_back_as_they_were(pack):
     rng = np.random.default_rng(0)
     numbers, array = rng.standard_normal(5), rng.standard_normal((2, 3, 4))
-    table = {"a": ["x", "longer"], "b": np.array([1, -7], np.int32), "c": [numbers, {"V1": numbers, "V2": numbers * 2}]}
-    found = read_rda(pack(rda(first=array, second=table)))
-    assert set(found) == {"first", "second"} and np.array_equal(found["first"], array)
-    second = found["second"]
-    assert second["a"] == ["x", "longer"] and second["b"].tolist() == [1, -7]
-    assert np.array_equal(second["c"][0], numbers) and np.array_equal(second["c"][1]["V2"], numbers * 2)
+    frame = pd.DataFrame({"V1": numbers, "V2": numbers * 2})
+    table = {"a": np.array(["x", "longer"]), "b": array, "c": [numbers, frame]}
+    found = carotid._read({"f.rda": pack(rda(other=numbers, table=table))}, "f.rda", "table", ("a", "c"))
+    assert list(found["a"]) == ["x", "longer"] and np.array_equal(found["b"], array)
+    assert np.array_equal(found["c"][0], numbers) and np.array_equal(found["c"][1]["V2"], numbers * 2)
 
 
 @pytest.mark.parametrize(
     "data, message",
     [
-        (b"", "not R data"),
-        (b"\x80\x04pickle", "not R data"),
-        (rda(a=np.ones(4))[:-30], "ends too early"),
-        (lzma.compress(rda(a=np.ones(400)))[:-60], "truncated or damaged|ends too early"),
-        (b"RDX2\nX\n" + integers(2, 0, 0, 3), "of type 3, which is not data"),  # a function
-        (b"RDX2\nX\n" + integers(2, 0, 0, 19, 10**9), "ends too early"),
-        (b"RDX2\nX\n" + integers(2, 0, 0, 14, -5), "ends too early"),
-        (b"RDX2\nX\n" + integers(2, 0, 0) + integers(19, 1) * 60, "nested too deep"),
-        (b"RDX2\nX\n" + integers(2, 0, 0, 255 | 1 << 8), "a symbol that it does not have"),
-        (b"RDX2\nX\n" + integers(2, 0, 0) + encoded(np.ones(3), []), "no named objects"),
+        (b"", r"f\.rda can't be read: no R data, or damaged"),
+        (b"\x80\x04pickle", r"f\.rda can't be read: no R data, or damaged"),
+        (rda(table={"a": np.ones(400)})[:-30], r"f\.rda can't be read: no R data, or damaged"),
+        (lzma.compress(rda(table={"a": np.ones(400)}))[:-60], r"f\.rda can't be read: no R data, or damaged"),
+        (rda(other={"a": np.ones(3)}), r"f\.rda does not hold table with a, b"),
+        (rda(table={"a": np.ones(3)}), r"f\.rda does not hold table with a, b"),
+        (rda(table=np.ones(3)), r"f\.rda does not hold table with a, b"),
     ],
 )
 def test_what_is_not_r_data_is_refused(data, message):
     with pytest.raises(ValueError, match=message):
-        read_rda(data)
+        carotid._read({"f.rda": data}, "f.rda", "table", ("a", "b"))
+
+
+def test_without_the_package_that_reads_r_data_its_name_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rdata", None)
+    with pytest.raises(ValueError, match=r"f\.rda is R data, which the package rdata reads: pip install rdata"):
+        carotid._read({"f.rda": b""}, "f.rda", "table", ())
 
 
 # ---------------------------------------------------------------- the prepared form
@@ -138,10 +103,11 @@ def originals():
         }
         for f, _ in rows
     ]
-    table = {"variable": [f for f, _ in rows], "group": [g for _, g in rows], "abscissa": [abscissa] * 12, "data": data}
+    names = {"variable": np.array([f for f, _ in rows]), "group": np.array([g for _, g in rows])}
+    table = names | {"abscissa": [abscissa] * 12, "data": data}
     return {
-        "aneurisk65.rda": lzma.compress(rda(aneurisk65={"x": along, "y": slope}), preset=0),
-        "aneurisk.rda": bz2.compress(rda(aneurisk=table), 1),
+        "aneurisk65.rda": rda("xz", aneurisk65={"x": along, "y": slope}),
+        "aneurisk.rda": rda("bzip2", aneurisk=table),
     }
 
 
@@ -280,9 +246,9 @@ def test_fetching_verifies_and_makes_what_the_loader_reads(root, tmp_path, monke
     assert sorted(path.name for path in (root / NAME).iterdir()) == sorted(carotid.FILES)
     assert len(cohorts.load(NAME)) == 46
     (root / NAME / carotid.FILES[1]).unlink()
-    files["aneurisk.rda"] = bz2.compress(rda(aneurisk={"variable": ["radius"]}))
+    files["aneurisk.rda"] = rda(aneurisk={"variable": ["radius"]})
     with pytest.raises(ValueError, match=r"aneurisk.rda does not hold aneurisk with variable, group"):
         fetch.fetch(NAME, root)
     files["aneurisk65.rda"] = b"<html>"
-    with pytest.raises(ValueError, match=r"aneurisk65.rda can't be read: it is not R data"):
+    with pytest.raises(ValueError, match=r"aneurisk65.rda can't be read: no R data"):
         fetch.fetch(NAME, root)

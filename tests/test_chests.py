@@ -10,8 +10,8 @@ from scipy import stats
 from skimage.draw import polygon2mask
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import chests
-from medgan_lib.cohorts.drawing import Draws
+from medgan_lib.cohorts.simulated import chests
+from medgan_lib.cohorts.simulated.draws import Draws
 from medgan_lib.physics import projection
 
 

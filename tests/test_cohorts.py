@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import cache, digits, nodules, toys
+from medgan_lib.cohorts import cache
 from medgan_lib.cohorts.cohort import Cohort
+from medgan_lib.cohorts.simulated import digits, heads, nodules, toys
+from medgan_lib.physics import fields
 
 SIMULATED = ("ring", "grid", "lines", "nodules")
 EMBEDDED = (*SIMULATED, "digits")
@@ -421,7 +424,8 @@ def counted(tmp_path, monkeypatch):
             calls.append(1)
             return {"x": torch.arange(6.0)}
 
-        return cache.cached("thing", parameters or {"n": 6}, [nodules], build)
+        build.__module__ = nodules.__name__  # as if it stood there
+        return cache.cached("thing", parameters or {"n": 6}, build)
 
     get.calls, get.folder = calls, tmp_path / "cache"
     return get
@@ -432,10 +436,22 @@ def test_the_cache_is_by_content(counted, monkeypatch, tmp_path):
     counted({"n": 7})
     assert len(counted.calls) == 2
     source = tmp_path / "changed.py"
-    source.write_text("# another simulation")
+    code = Path(nodules.__file__).read_text()
+    source.write_text(f"# the same simulation\n{code}")
     monkeypatch.setattr(nodules, "__file__", str(source))
     counted()
+    assert len(counted.calls) == 2, "a comment changes no number"
+    source.write_text(code + "LATER = 1\n")
+    counted()
     assert len(counted.calls) == 3 and len(list(counted.folder.iterdir())) == 3
+
+
+def test_what_a_simulation_imports_counts_without_being_listed(monkeypatch, tmp_path):
+    before = cache.code_digest(heads.load)
+    source = tmp_path / "fields.py"
+    source.write_text(Path(fields.__file__).read_text() + "LATER = 1\n")
+    monkeypatch.setattr(fields, "__file__", str(source))
+    assert cache.code_digest(heads.load) != before
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut off", None])
@@ -479,12 +495,3 @@ def test_a_cache_folder_that_cannot_be_made_costs_a_warning_only(counted):
     counted.folder.write_text("a file where the folder should be")
     with pytest.warns(UserWarning, match="going on without the cache"):
         assert torch.equal(counted()["x"], torch.arange(6.0))
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), cache.atomic(path) as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
-    assert [p.name for p in tmp_path.iterdir()] == ["file"] and path.read_text() == "old"

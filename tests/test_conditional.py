@@ -12,7 +12,7 @@ from mutants import MUTANTS
 from torch import nn
 
 from medgan_lib import cohorts, training
-from medgan_lib.cohorts import reports
+from medgan_lib.cohorts.problems import reports
 from medgan_lib.methods import ConditionalGAN, Contrastive
 from medgan_lib.networks import (
     MLP,

@@ -12,9 +12,9 @@ from torch import nn
 
 from medgan_lib import training
 from medgan_lib.cohorts import Cohort
-from medgan_lib.cohorts.adaptation import labels, two_domains
-from medgan_lib.methods import dann
-from medgan_lib.methods.dann import DANN, Primary, domain_loss, proxy_a_distance, reverse, schedule, told_apart
+from medgan_lib.cohorts.problems.adaptation import labels, two_domains
+from medgan_lib.methods.dann import DANN, Primary, domain_loss, reverse, schedule
+from medgan_lib.metrics import proxy_a_distance, told_apart
 
 # --- the reversal layer -----------------------------------------------------------------------------------------
 
@@ -185,7 +185,7 @@ def test_dann_with_a_slip_is_found_out():
 
 def test_a_reversal_with_a_slip_is_found_out(monkeypatch):
     for wrong in (lambda h, lam: h, lambda h, lam: reverse(h, 1.0), lambda h, lam: -lam * h, lambda h, lam: h.detach()):
-        monkeypatch.setattr(dann, "reverse", wrong)
+        monkeypatch.setattr("medgan_lib.methods.dann.reverse", wrong)
         assert distance_from_the_min_max() > 1e-4
 
 

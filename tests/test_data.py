@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import io
 import os
+import re
 import threading
 import zipfile
 
@@ -17,8 +18,9 @@ from archives import packed
 from PIL import Image
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import fetch, real
+from medgan_lib.cohorts import fetch
 from medgan_lib.cohorts.cache import CHECKOUT, data_root
+from medgan_lib.cohorts.public import prepared
 from medgan_lib.cohorts.registry import entry, registry
 
 PREPARED = data_root()
@@ -470,6 +472,16 @@ def test_every_entry_of_the_registry_is_complete():
             assert all(url.startswith("https://") for url in file["urls"])
 
 
+def test_every_figure_of_a_card_is_small_and_every_file_is_shown():
+    cards = "".join(path.read_text(encoding="utf-8") for path in (CHECKOUT / "data" / "cards").glob("*.md"))
+    shown = re.findall(r"!\[([^\]]*)\]\(\.\./\.\./book/_static/cards/([^)]+)\)", cards)
+    assert len(shown) == cards.count("!["), "a figure of a card that is not in book/_static/cards"
+    assert all(len(alt) > 30 for alt, _ in shown)
+    files = {path.name: path.stat().st_size for path in (CHECKOUT / "book" / "_static" / "cards").iterdir()}
+    assert sorted(name for _, name in shown) == sorted(files)
+    assert max(files.values()) <= 40_000
+
+
 def test_every_cohort_has_a_card():
     cards = {path.stem for path in (CHECKOUT / "data" / "cards").glob("*.md")}
     assert cards >= {*cohorts.names(), "toys"} - {"ring", "grid", "lines"}
@@ -490,5 +502,5 @@ def test_read_npz_takes_fortran_order_and_both_versions_of_the_header(tmp_path):
             with archive.open(f"{key}.npy", "w") as member:
                 np.lib.format.write_array(member, np.asfortranarray(array), version=version)
     spec = {"dtype": "int64", "shape": [5, 3, 4]}
-    read = real.read_npz(path, {"a_one": spec, "a_two": spec}, "")
+    read = prepared.read_npz(path, {"a_one": spec, "a_two": spec}, "")
     assert all(np.array_equal(found, array) for found in read.values())

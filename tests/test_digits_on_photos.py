@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import digits_on_photos
+from medgan_lib.cohorts.simulated import digits_on_photos
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from medgan_lib import figures
+from medgan_lib.figures import pictures, plots
 
 ALT = "What one sees"
 X = torch.linspace(-1, 1, 10 * 16 * 16).reshape(10, 1, 16, 16)
@@ -137,8 +138,8 @@ def test_bad_requests_are_named() -> None:
 
 
 def test_moving_average_keeps_a_constant() -> None:
-    assert np.allclose(figures._moving_average(np.full(20, 3.0), 7), 3)
-    ramp = figures._moving_average(np.arange(20.0), 5)
+    assert np.allclose(plots._moving_average(np.full(20, 3.0), 7), 3)
+    ramp = plots._moving_average(np.arange(20.0), 5)
     assert np.allclose(ramp[2:-2], np.arange(20.0)[2:-2])
 
 
@@ -161,7 +162,7 @@ def test_player_stays_light() -> None:
 
 def test_a_quiz_shows_each_image_once_and_knows_which_is_real() -> None:
     shown = figures.quiz(X[:6], X[6:], alt=ALT, window=(-1, 1))
-    wanted = {figures._bytes(image, None).tobytes(): i < 6 for i, image in enumerate(X.numpy())}
+    wanted = {pictures.as_bytes(image, None).tobytes(): i < 6 for i, image in enumerate(X.numpy())}
     found = [np.asarray(Image.open(io.BytesIO(picture.png))).tobytes() for picture in shown.pictures]
     assert sorted(found) == sorted(wanted), "every image once, pixel by pixel"
     assert [wanted[image] for image in found] == list(shown.real)

@@ -14,7 +14,8 @@ from PIL import Image as Pillow
 from test_files import add_a_series, save_nifti, series
 
 from medgan_lib import cohorts, files
-from medgan_lib.cohorts import folder, translation
+from medgan_lib.cohorts import folder
+from medgan_lib.cohorts.problems import translation
 
 RNG = np.random.default_rng(1)
 AFFINE = np.diag([1.0, 2.0, 3.0, 1.0])

@@ -11,8 +11,9 @@ from archives import packed
 from PIL import Image
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import fetch, glands
+from medgan_lib.cohorts import fetch
 from medgan_lib.cohorts.cache import data_root
+from medgan_lib.cohorts.public import glands
 from medgan_lib.cohorts.registry import entry, registry
 
 NAME = "glands"

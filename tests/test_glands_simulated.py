@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.color import rgb_from_hed
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import simulated_glands
+from medgan_lib.cohorts.simulated import glands
 from medgan_lib.physics import stains
 
 NAME = "glands_simulated"
@@ -140,7 +140,7 @@ def test_the_same_glands_at_twice_the_size(made):
 
 def test_two_hundred_images_take_seconds():
     start = time.process_time()
-    simulated_glands._simulate("train", 64, 40, 0, 5)
+    glands._simulate("train", 64, 40, 0, 5)
     assert (time.process_time() - start) * 5 < 5
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import heads
+from medgan_lib.cohorts.simulated import heads
 from medgan_lib.physics import ct, mr
 
 MR = ("t1", "t2", "flair", "gre")

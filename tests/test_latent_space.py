@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from medgan_lib import cohorts, measure
-from medgan_lib.inversion import invert
+from medgan_lib import cohorts, metrics
 from medgan_lib.methods import BiGAN, UniformGAN
+from medgan_lib.methods.inversion import invert
 from medgan_lib.networks import MLP, Critic, Encoder, Generator, JointCritic
 
 WINDOW = (0.0, 0.72)
@@ -236,8 +236,8 @@ def test_impossible_inversions_say_so(options, message):
         (lambda: BiGAN(MLP(2, 2), MLP(2, 2), Pair(), penalty=1.0), "penalty must be 0 for pairs, not 1.0"),
         (lambda: JointCritic((1, 8, 8), 4)(torch.zeros(2, 1, 8, 8), torch.zeros(2, 5)), r"codes of shape \(2, 5\)"),
         (lambda: JointCritic((1, 8, 8), 4)(torch.zeros(2, 1, 9, 8), torch.zeros(2, 4)), "images of shape"),
-        (lambda: measure.slant(torch.zeros(2, 28, 28)), r"images must be \(n, 1, h, w\), not \(2, 28, 28\)"),
-        (lambda: measure.brain_signal(torch.zeros(2, 2, 8, 8), WINDOW, 1.0), "images must be"),
+        (lambda: metrics.slant(torch.zeros(2, 28, 28)), r"images must be \(n, 1, h, w\), not \(2, 28, 28\)"),
+        (lambda: metrics.brain_signal(torch.zeros(2, 2, 8, 8), WINDOW, 1.0), "images must be"),
     ],
 )
 def test_bad_input_says_so(make, message):
@@ -258,16 +258,16 @@ def stroke(angle: float, width: float, size: int = 28) -> Tensor:
 @pytest.mark.parametrize("width", [2.0, 3.5])
 def test_slant_and_thickness_of_a_known_stroke(angle, width):
     x = stroke(angle, width)
-    assert measure.slant(x).item() == pytest.approx(angle, abs=1.5)
+    assert metrics.slant(x).item() == pytest.approx(angle, abs=1.5)
     straight = stroke(0, width)
-    assert measure.thickness(straight).item() == pytest.approx(width * 16.0 / (16.0 + width), rel=0.08)  # with its ends
-    assert measure.thickness(x).item() == pytest.approx(measure.thickness(straight).item(), rel=0.12)
-    torch.testing.assert_close(measure.slant(x.roll((2, -1), (2, 3))), measure.slant(x), atol=0.01, rtol=0)
+    assert metrics.thickness(straight).item() == pytest.approx(width * 16.0 / (16.0 + width), rel=0.08)  # with its ends
+    assert metrics.thickness(x).item() == pytest.approx(metrics.thickness(straight).item(), rel=0.12)
+    torch.testing.assert_close(metrics.slant(x.roll((2, -1), (2, 3))), metrics.slant(x), atol=0.01, rtol=0)
 
 
 def test_blank_images_have_no_slant():
-    assert measure.slant(-torch.ones(2, 1, 28, 28)).isnan().all()
-    assert measure.thickness(-torch.ones(2, 1, 28, 28)).isnan().all()
+    assert metrics.slant(-torch.ones(2, 1, 28, 28)).isnan().all()
+    assert metrics.thickness(-torch.ones(2, 1, 28, 28)).isnan().all()
     assert Critic((1, 8, 8), width=2).shape == (1, 8, 8)
 
 
@@ -279,7 +279,7 @@ def head(ventricle: float, brain: float = 0.35, size: int = 64) -> Tensor:
     side = math.sqrt(ventricle)
     signal = torch.where(x.square() + y.square() < 70**2, brain, 0.0)
     edge = ((side / 2 - x.abs()) / mm + 0.5).clamp(0, 1) * ((side / 2 - y.abs()) / mm + 0.5).clamp(0, 1)
-    signal = signal + edge * (measure.FLUID - signal)
+    signal = signal + edge * (metrics.FLUID - signal)
     return (2 * signal / 0.72 - 1)[None, None].float()
 
 
@@ -287,8 +287,8 @@ def head(ventricle: float, brain: float = 0.35, size: int = 64) -> Tensor:
 def test_ventricle_area_and_brain_signal_of_a_known_head(size):
     for area, brain in ((200.0, 0.35), (800.0, 0.25)):
         x = head(area, brain, size)
-        assert measure.ventricle_area(x, WINDOW, 240 / size).item() == pytest.approx(area, rel=0.08)
-        assert measure.brain_signal(x, WINDOW, 240 / size).item() == pytest.approx(brain, rel=0.01)
+        assert metrics.ventricle_area(x, WINDOW, 240 / size).item() == pytest.approx(area, rel=0.08)
+        assert metrics.brain_signal(x, WINDOW, 240 / size).item() == pytest.approx(brain, rel=0.01)
 
 
 def test_ventricle_area_follows_the_labels_of_simulated_heads():
@@ -297,7 +297,7 @@ def test_ventricle_area_follows_the_labels_of_simulated_heads():
     inside = torch.stack(torch.meshgrid(*(torch.arange(128.0),) * 2, indexing="ij"))
     mask = (fine["labels"] > 0).float()
     centre = (mask * inside).sum((2, 3)) / mask.sum((2, 3))
-    near = (inside - centre[:, :, None, None]).square().sum(1).sqrt() * 240 / 128 < measure.VENTRICLES_MM
+    near = (inside - centre[:, :, None, None]).square().sum(1).sqrt() * 240 / 128 < metrics.VENTRICLES_MM
     truth = ((fine["labels"][:, 0] == 3) & near).sum((1, 2)) * (240 / 128) ** 2
-    area = measure.ventricle_area(heads.x, heads.window["x"], heads.spacing[0])
+    area = metrics.ventricle_area(heads.x, heads.window["x"], heads.spacing[0])
     assert torch.stack([area, truth.float()]).corrcoef()[0, 1] > 0.9

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from medgan_lib import metrics
+from medgan_lib.metrics import sets
 
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 
@@ -180,8 +181,8 @@ def test_prdc_knows_collapse_noise_and_shift():
 def test_prdc_does_not_depend_on_the_size_of_its_blocks(monkeypatch):
     real, fake = normal(150, 3), normal(120, 3, seed=1)
     whole = metrics.prdc(real, fake)
-    blocks = metrics._distances
-    monkeypatch.setattr(metrics, "_distances", lambda a, b: blocks(a, b, rows=37))
+    blocks = sets.distances_by_row
+    monkeypatch.setattr(sets, "distances_by_row", lambda a, b: blocks(a, b, rows=37))
     assert metrics.prdc(real, fake) == pytest.approx(whole)
 
 

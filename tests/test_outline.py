@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medgan_lib import outline
+from medgan_lib import metrics
 
 
 def disc(radius: float, size: int = 32, centre: float | None = None) -> torch.Tensor:
@@ -16,38 +16,38 @@ def test_the_outline_is_filled_and_holders_are_left_out():
     x = torch.where(inside, 0.5, -1.0)
     x[disc(5)] = -1.0  # a dark ventricle
     x[0, 0, 30] = 1.0  # a head holder, one pixel thin
-    found = outline.head(x)
+    found = metrics.head_mask(x)
     assert found.dtype == torch.bool and found.shape == x.shape
-    assert float(outline.dice(found, inside)) > 0.97
+    assert float(metrics.dice(found, inside)) > 0.97
     assert not found[0, 0, 30].any()
     assert found[disc(5)].all()
 
 
 def test_an_empty_image_has_no_outline():
-    assert not outline.head(torch.full((2, 1, 32, 32), -1.0)).any()
+    assert not metrics.head_mask(torch.full((2, 1, 32, 32), -1.0)).any()
 
 
 def test_dice_against_counts():
     a, b = torch.zeros(3, 1, 4, 4, dtype=torch.bool), torch.zeros(3, 1, 4, 4, dtype=torch.bool)
     a[0, 0, :2], b[0, 0, 1:3] = True, True  # 8 and 8 pixels, 4 in common
     a[1, 0, 0] = True
-    assert outline.dice(a, b).tolist() == [0.5, 0.0, 1.0]
+    assert metrics.dice(a, b).tolist() == [0.5, 0.0, 1.0]
     with pytest.raises(ValueError, match="same shape"):
-        outline.dice(a, b[:1])
+        metrics.dice(a, b[:1])
 
 
 def test_a_bright_rim_is_found_at_the_rim_only():
     inside = disc(12)
     x = torch.where(inside & ~disc(10), 1.0, -0.5)
-    share = outline.bright_by_depth(x, inside, threshold=0.0, bins=6)
+    share = metrics.bright_by_depth(x, inside, threshold=0.0, bins=6)
     assert share.shape == (1, 6) and share[0, 0] > 0.6 and (share[0, 2:] == 0).all()
-    inverted = outline.bright_by_depth(-x, inside, threshold=0.0, bins=6)
+    inverted = metrics.bright_by_depth(-x, inside, threshold=0.0, bins=6)
     torch.testing.assert_close(share + inverted, torch.ones(1, 6))
 
 
 @pytest.mark.parametrize("x", [torch.zeros(2, 32, 32), torch.zeros(2, 3, 32, 32)])
 def test_only_grey_images_have_an_outline(x):
     with pytest.raises(ValueError, match="must be"):
-        outline.head(x)
+        metrics.head_mask(x)
     with pytest.raises(ValueError, match="mask must be bool"):
-        outline.bright_by_depth(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8), 0.0)
+        metrics.bright_by_depth(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8), 0.0)

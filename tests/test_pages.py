@@ -26,7 +26,8 @@ CLAIMS = """
 RECORD = {
     "chapter": "01_objectives", "profile": "cpu", "seeds": [0, 1, 2], "seconds": [5, 6, 7], "fingerprint": "abc",
     "parameters": {}, "environment": {"device": "cpu", "cpu": "A processor", "gpu": None, "threads": 1,
-                                      "torch": "9.9.9", "python": "3.11", "memory_mb": 1234},
+                                      "torch": "9.9.9", "python": "3.11", "memory_mb": 1234, "commit": "abc+",
+                                      "requirements": "d1, d2"},
     "claims": {"01-loss-equals-formula": {"value": [1e-7] * 3, "control": None, "verdict": "supported"},
                "02-does-not-saturate": {"value": [0.9, 1.0, 1.1], "control": [0, 0, 0], "verdict": "supported"}},
 }
@@ -273,7 +274,7 @@ def test_images_of_a_data_set_that_may_not_be_published_stay_out_of_the_book(roo
 def test_status_gives_time_memory_and_machine(root: Path) -> None:
     put_run(root)
     page = pages.status(context(root))
-    assert "| done | 12 s | 1.2 GB | A processor, 1 thread, torch 9.9.9, Python 3.11 |" in page
+    assert "| done | 12 s | 1.2 GB | A processor, 1 thread, torch 9.9.9, Python 3.11 | `abc+`, `d1`, `d2` |" in page
     assert "| 01_objectives | `cpu`" in page and "6 s (longest 7 s)" in page
     assert "not executed" in page
 
@@ -299,6 +300,20 @@ def test_data_cards_are_demoted_and_escaped(root: Path) -> None:
     page = pages.data_cards(context(root))
     assert page.index("## Ring") < page.index("## mnist"), "embedded cohorts first"
     assert "### Units" in page and r"CC \| BY" in page and f"`{'a' * 64}`" in page
+
+
+def test_figures_of_data_cards_are_there_and_say_what_one_sees(root: Path) -> None:
+    (root / "data" / "cards").mkdir(parents=True)
+    card, figures = root / "data" / "cards" / "ring.md", root / "book" / "_static" / "cards"
+    card.write_text("# Ring\n\n![Eight\nspots.](../../book/_static/cards/ring-modes.webp)")
+    with pytest.raises(UserError, match=r"ring.md shows ring-modes.webp, which .*figures.py has not made"):
+        pages.data_cards(context(root))
+    figures.mkdir(parents=True, exist_ok=True)
+    (figures / "ring-modes.webp").write_bytes(b"RIFF")
+    assert "![Eight\nspots.](../_static/cards/ring-modes.webp){.dark-light}" in pages.data_cards(context(root))
+    card.write_text("# Ring\n\n![ ](../../book/_static/cards/ring-modes.webp)")
+    with pytest.raises(UserError, match=r"ring.md: a figure without alt text \(ring-modes.webp\)"):
+        pages.data_cards(context(root))
 
 
 def test_every_mark_on_the_prose_pages_is_known() -> None:

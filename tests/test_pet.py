@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from medgan_lib.cohorts import heads
+from medgan_lib.cohorts.simulated import heads
 from medgan_lib.physics import pet
 
 MEDIANS = torch.tensor([list(pet.UPTAKE.values())])

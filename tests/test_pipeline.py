@@ -1,5 +1,7 @@
 """The pipeline on a small checkout of its own: what re-executes a chapter, what is refused, what survives a crash."""
 
+import ast
+import hashlib
 import io
 import json
 import os
@@ -8,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,18 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import pipeline
-from pipeline import Run, UserError, book, choose_chapters, fingerprint, profile_parameters, progress, validate
+from pipeline import (
+    Run,
+    UserError,
+    book,
+    choose_chapters,
+    definitions,
+    environment,
+    fingerprint,
+    profile_parameters,
+    progress,
+    validate,
+)
 from pipeline.execute import Progress
 from pipeline.record import confirm, record
 from pipeline.setup_cell import setup_cell, write_setup_cells
@@ -62,9 +76,10 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "deep.py": '"""Doc."""\n\nSCALE = 2  # twice\nOTHER = 5\n\n\ndef g():\n    """Doc."""\n    return SCALE\n',
         "unrelated.py": "X = 1\n",
         "figures.py": "COLOUR = 1\n",
-        "cohorts/__init__.py": 'EMBEDDED = {"ring": ("toys", "ring")}\nREAL = {"lungs": ("real", "lungs")}\n',
+        "cohorts/__init__.py": 'EMBEDDED = {"ring": ("toys", "ring")}\nREAL = {"lungs": ("real", "lungs")}\n'
+        'FOLDER = ("toys", "ring")\n',
         "cohorts/toys.py": "N = 3\n\n\ndef ring(split):\n    return N\n",
-        "cohorts/real.py": "N = 3\n\n\ndef lungs(split):\n    return N\n",
+        "cohorts/real.py": "N = 7\n\n\ndef lungs(split):\n    return N\n",
     }
     for name, text in files.items():
         (tmp_path / "medgan_lib" / name).write_text(text)
@@ -114,14 +129,70 @@ def test_words_do_not_change_a_fingerprint(checkout: Path) -> None:
 
 def test_a_constant_in_a_module_imported_by_a_module_inside_a_function_does(checkout: Path) -> None:
     before = fingerprint.components("01_good", "cpu")
-    assert set(before["modules"]) == {f"medgan_lib{name}" for name in (
-        "", ".direct", ".deep", ".figures", ".cohorts", ".cohorts.toys")}
+    assert set(before.definitions) == {
+        f"medgan_lib.{name}" for name in ("direct.f", "deep.g", "deep.SCALE", "figures.COLOUR", "cohorts.toys.ring",
+                                          "cohorts.toys.N")}
     edit(checkout / "medgan_lib" / "deep.py", "SCALE = 2", "SCALE = 3")
     after = fingerprint.components("01_good", "cpu")
-    assert {name for name in after["modules"] if after["modules"][name] != before["modules"][name]} == {
-        "medgan_lib.deep"
-    }
-    assert fingerprint.digest(after) != fingerprint.digest(before)
+    changed = {name for name in after.definitions if after.definitions[name] != before.definitions[name]}
+    assert changed == {"medgan_lib.deep.SCALE", "medgan_lib.deep.g", "medgan_lib.direct.f"}, "it and its users"
+    assert after.digest() != before.digest()
+
+
+def moved(checkout: Path) -> None:
+    """`deep` becomes a package of two renamed modules, `direct` another file with a renamed function."""
+    library = checkout / "medgan_lib"
+    (library / "deep.py").unlink()
+    (library / "direct.py").unlink()
+    (library / "depths").mkdir()
+    (library / "depths" / "__init__.py").write_text("from .below import g\n")
+    (library / "depths" / "below.py").write_text("from ..numbers import SCALE as factor\n\n\ndef g():\n"
+                                                 "    return factor\n")
+    (library / "numbers.py").write_text("OTHER = 5\nSCALE = 2\n")
+    (library / "straight.py").write_text("from . import depths\n\n\ndef h():\n    return depths.g()\n")
+    chapter_cell(checkout, 3, lambda source: source.replace("import direct", "import straight").replace(
+        "direct.f", "straight.h"))
+
+
+def test_moving_and_renaming_does_not(checkout: Path) -> None:
+    before = fingerprint.run_fingerprint("01_good", "cpu"), fingerprint.record_fingerprint("01_good", "cpu")
+    moved(checkout)
+    assert (fingerprint.run_fingerprint("01_good", "cpu"), fingerprint.record_fingerprint("01_good", "cpu")) == before
+    edit(checkout / "medgan_lib" / "numbers.py", "SCALE = 2", "SCALE = 3")
+    assert fingerprint.run_fingerprint("01_good", "cpu") != before[0]
+
+
+def test_exchanging_two_functions_that_are_both_reached_does(checkout: Path) -> None:
+    """The same set of definitions, and of names: only who calls whom differs."""
+    for name, factor in (("one", 1), ("two", 2)):
+        (checkout / "medgan_lib" / f"{name}.py").write_text(f"def scale():\n    return {factor}\n")
+    direct = checkout / "medgan_lib" / "direct.py"
+    direct.write_text("from . import one, two\n\n\ndef f():\n    return one.scale() - two.scale()\n")
+    before = fingerprint.run_fingerprint("01_good", "cpu")
+    edit(direct, "one.scale() - two.scale()", "two.scale() - one.scale()")
+    assert fingerprint.run_fingerprint("01_good", "cpu") != before
+
+
+def test_a_variable_that_has_the_name_of_a_function_is_not_that_function(checkout: Path) -> None:
+    edit(checkout / "medgan_lib" / "deep.py", "return SCALE", "OTHER = SCALE\n    return [X for X in (OTHER,)]")
+    edit(checkout / "medgan_lib" / "deep.py", "OTHER = 5", "from medgan_lib.unrelated import X\nOTHER = 5")
+    before = fingerprint.components("01_good", "cpu")
+    assert not {"medgan_lib.deep.OTHER", "medgan_lib.unrelated.X"} & set(before.definitions)
+    edit(checkout / "medgan_lib" / "deep.py", "OTHER = 5", "OTHER = 6")
+    assert fingerprint.run_fingerprint("01_good", "cpu") == before.digest()
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("import math as m\n", "import cmath as m\n"),
+    ("from math import sqrt as m\n", "from cmath import sqrt as m\n"),
+    ("from math import sqrt as m\n", "from math import exp as m\n"),
+])
+def test_what_another_package_is_asked_for_does(checkout: Path, old: str, new: str) -> None:
+    direct = checkout / "medgan_lib" / "direct.py"
+    direct.write_text(f"{old}\n\ndef f():\n    return m\n")
+    before = fingerprint.run_fingerprint("01_good", "cpu")
+    edit(direct, old, new)
+    assert fingerprint.run_fingerprint("01_good", "cpu") != before
 
 
 @pytest.mark.parametrize(("old", "new", "matters"), [
@@ -130,6 +201,7 @@ def test_a_constant_in_a_module_imported_by_a_module_inside_a_function_does(chec
     ("OTHER = 5", "OTHER = 5\nprint(OTHER)", True),  # does something whoever imports it
     ("return SCALE", "return SCALE * 2", True),
     ("return SCALE", "return globals()['OTHER']", True),
+    ("return SCALE", "import medgan_lib.unrelated as u; return getattr(u, 'X')", True),  # any of it may be meant
 ], ids=str)
 def test_of_a_module_counts_what_the_chapter_can_reach(checkout: Path, old: str, new: str, matters: bool) -> None:
     before = fingerprint.run_fingerprint("01_good", "cpu")
@@ -148,7 +220,7 @@ def test_another_cohort_in_the_table_does_not(checkout: Path) -> None:
 def test_an_unrelated_module_does_not(checkout: Path) -> None:
     before = fingerprint.run_fingerprint("01_good", "cpu")
     edit(checkout / "medgan_lib" / "unrelated.py", "X = 1", "X = 2")
-    edit(checkout / "medgan_lib" / "cohorts" / "real.py", "N = 3", "N = 4")
+    edit(checkout / "medgan_lib" / "cohorts" / "real.py", "N = 7", "N = 8")
     assert fingerprint.run_fingerprint("01_good", "cpu") == before
 
 
@@ -195,10 +267,25 @@ def test_code_and_real_data_count(checkout: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_imports_of_every_form_are_seen() -> None:
-    source = "import a.b as c\nfrom ..d import e\nfrom . import f\ndef g():\n    if g:\n        import h"
-    assert fingerprint.imported_names(source, "medgan_lib.cohorts") == {
-        "a.b", "medgan_lib.d", "medgan_lib.d.e", "medgan_lib.cohorts", "medgan_lib.cohorts.f", "h"
+    source = "import a.b as c\nfrom ..d import e\nfrom . import f\nimport i.j\ndef g():\n    if g:\n        import h"
+    found = set(definitions.imported(ast.parse(source), "medgan_lib.cohorts"))
+    assert found == {
+        ("c", ("a.b", "")), ("e", ("medgan_lib.d", "e")), ("f", ("medgan_lib.cohorts", "f")), ("h", ("h", "")),
+        ("", ("h", "")), ("i", ("i", "")), ("", ("i.j", "")),
     }
+
+
+def test_a_module_that_the_fingerprint_does_not_know_stops_a_run(checkout: Path) -> None:
+    """A computed name hides a cohort: its module is loaded, but its changes would change no hash."""
+    computed = "from importlib import import_module\nimport_module('medgan_lib.' + 'unre' + 'lated')"
+    chapter_cell(checkout, 3, lambda source: f"{source}\n{computed}")
+    before = fingerprint.run_fingerprint("01_good", "cpu")
+    edit(checkout / "medgan_lib" / "unrelated.py", "X = 1", "X = 2")
+    assert fingerprint.run_fingerprint("01_good", "cpu") == before, "unseen: so the run must not count"
+    names = sorted(fingerprint.components("01_good", "cpu").modules)
+    fingerprint.check_imports(names, "01_good", "cpu")
+    with pytest.raises(UserError, match=r"01_good imported medgan_lib\.unrelated, .*unnoticed"):
+        fingerprint.check_imports([*names, "medgan_lib.unrelated"], "01_good", "cpu")
 
 
 # --- what is refused --------------------------------------------------------------------------------------------
@@ -271,7 +358,9 @@ def finished(run: Run, **changes: Any) -> None:
     results = {"fingerprint": fingerprint.run_fingerprint(run.chapter, run.profile),
                "record_fingerprint": fingerprint.record_fingerprint(run.chapter, run.profile),
                "parameters": {"steps": 40, "seed": run.seed, "checkpoints": "x"}, "seconds": 1.5,
-               "environment": {"memory_mb": 100 + run.seed}, "claims": {"01-starts-over": {"value": 2.0 + run.seed}}}
+               "environment": {"memory_mb": 100 + run.seed, "requirements": "d1", "commit": f"c{run.seed // 2}",
+                               "packages": {"numpy": "2.0"}},
+               "claims": {"01-starts-over": {"value": 2.0 + run.seed}}}
     pipeline.write_atomic(run.folder / "notebook.ipynb", "{}")
     pipeline.write_atomic(run.folder / "results.json", json.dumps({**results, **changes}))
 
@@ -296,8 +385,51 @@ def test_a_record_needs_every_seed_and_none_out_of_date(checkout: Path, monkeypa
     assert written["seconds"] == [1.5] * 3
     assert written["claims"]["01-starts-over"]["value"] == [2.0, 3.0, 4.0]
     assert written["parameters"] == {"steps": 40}
-    assert written["environment"]["memory_mb"] == 102
+    assert written["environment"] == {"memory_mb": 102, "requirements": "d1", "commit": "c0, c1",
+                                      "packages": {"numpy": "2.0"}}
     assert written["fingerprint"] == fingerprint.current_fingerprint("01_good", "cpu")
+
+
+def test_a_record_is_made_with_one_set_of_packages(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medgan_lib import ledger
+
+    claims = ledger.load_claims(checkout / "book" / "claims.yml")
+    monkeypatch.setattr(ledger, "load_claims", lambda: claims)
+    for seed in range(3):
+        finished(Run("cpu", "01_good", seed))
+    finished(Run("cpu", "01_good", 2), environment={"memory_mb": 1, "packages": {"numpy": "2.1"}})
+    with pytest.raises(UserError, match=r"between seed 0 and seed 2; .* Delete _build/runs/cpu/01_good/seed2 and"):
+        record("cpu", "01_good", [0, 1, 2])
+    assert not (checkout / "book" / "reference").exists()
+
+
+def git(folder: Path, *arguments: str) -> str:
+    author = ["-c", "user.name=A", "-c", "user.email=a@b.c"]
+    done = subprocess.run(["git", *author, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_a_run_knows_its_commit_and_whether_code_differed_from_it(tmp_path: Path) -> None:
+    root = tmp_path / "book"
+    for name in ("medgan_lib/gan.py", "notebooks/01.ipynb", "README.md", "requirements.txt"):
+        pipeline.write_atomic(root / name, "1")
+    assert environment.commit(root) is None, "no repository"
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "another project")
+    assert environment.commit(root) is None, "the repository around it is another one's"
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "first")
+    head = git(root, "rev-parse", "HEAD")[:12]
+    assert environment.commit(root) == head
+    for name in ("README.md", "book/reference/cpu/01.json"):
+        pipeline.write_atomic(root / name, "2")
+    assert environment.commit(root) == head, "words and records are no code"
+    pipeline.write_atomic(root / "medgan_lib" / "new.py", "2")
+    assert environment.commit(root) == f"{head}+"
+    made = environment.made_with(root)
+    assert made["requirements"] == hashlib.sha256(b"1").hexdigest()[:12] and made["commit"] == f"{head}+"
+    assert made["packages"]["torch"] == metadata.version("torch")
 
 
 def test_a_record_outlives_a_change_only_if_a_seed_gives_the_same_numbers(
@@ -450,7 +582,8 @@ def test_lock_keeps_a_second_pipeline_out(checkout: Path, monkeypatch: pytest.Mo
 
 def test_a_failing_chapter_and_a_killed_pipeline_lose_nothing(checkout: Path) -> None:
     shutil.copytree(CHECKOUT / "pipeline", checkout / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(CHECKOUT / "Snakefile", checkout)
+    for name in ("Snakefile", "requirements.txt"):
+        shutil.copy(CHECKOUT / name, checkout)
     shutil.rmtree(checkout / "medgan_lib")
     shutil.copytree(CHECKOUT / "medgan_lib", checkout / "medgan_lib", ignore=shutil.ignore_patterns("__pycache__"))
     chapter_cell(checkout, 3, lambda source: "import medgan_lib.figures")
@@ -476,6 +609,11 @@ def test_a_failing_chapter_and_a_killed_pipeline_lose_nothing(checkout: Path) ->
     assert 0 < kept["claims"]["01-starts-over"]["value"][0] < 40, "the second run went on where the first was killed"
     assert kept["environment"]["threads"] == 1
     assert kept["environment"]["memory_mb"] > 50
+    assert kept["environment"]["cpu_capability"]
+    pinned = (CHECKOUT / "requirements.txt").read_bytes()
+    assert kept["environment"]["requirements"] == hashlib.sha256(pinned).hexdigest()[:12]
+    assert kept["environment"]["packages"]["numpy"] == metadata.version("numpy")
+    assert kept["environment"]["commit"] is None, "the copy is no repository"
     assert not (folder / "checkpoints").exists()
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from medgan_lib import baselines, networks, training
+from medgan_lib import metrics, networks, training
 from medgan_lib.methods import Pix2Pix
 from pipeline import ROOT
 
@@ -32,15 +32,15 @@ def images(n=4, size=16, channels=1, seed=0):
 
 def test_an_affine_map_is_recovered_and_clipped() -> None:
     y = images()
-    found = baselines.affine(y, -0.4 * y + 0.2)
+    found = metrics.affine_map(y, -0.4 * y + 0.2)
     assert found == pytest.approx((-0.4, 0.2), abs=1e-6)
     assert torch.allclose(found(y), -0.4 * y + 0.2, atol=1e-6)
-    assert baselines.Affine(5.0, 0.0)(y).abs().max() == 1
+    assert metrics.Affine(5.0, 0.0)(y).abs().max() == 1
 
 
 def test_the_affine_map_has_the_least_squared_error() -> None:
     y, x = images(), images(seed=1)
-    best = baselines.affine(y, x)
+    best = metrics.affine_map(y, x)
     error = (best.slope * y + best.offset - x).square().mean()
     for slope, offset in ((0.05, 0), (-0.05, 0), (0, 0.05), (0, -0.05)):
         assert ((best.slope + slope) * y + best.offset + offset - x).square().mean() > error
@@ -48,14 +48,14 @@ def test_the_affine_map_has_the_least_squared_error() -> None:
 
 def test_a_constant_input_gives_the_mean() -> None:
     x = images()
-    assert baselines.affine(torch.full_like(x, 0.3), x)(torch.full_like(x, 0.3)).mean() == pytest.approx(
+    assert metrics.affine_map(torch.full_like(x, 0.3), x)(torch.full_like(x, 0.3)).mean() == pytest.approx(
         float(x.mean()), abs=1e-6
     )
 
 
 def test_the_mean_image_ignores_its_input() -> None:
     x = images(6)
-    answer = baselines.mean_image(x, images(3, seed=2))
+    answer = metrics.mean_image(x, images(3, seed=2))
     assert answer.shape == (3, 1, 16, 16)
     assert torch.equal(answer[0], answer[2])
     assert torch.allclose(answer[0], x.mean(0))
@@ -63,11 +63,11 @@ def test_the_mean_image_ignores_its_input() -> None:
 
 def test_baselines_say_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="pairs of the same shape"):
-        baselines.affine(images(), images(size=8))
+        metrics.affine_map(images(), images(size=8))
     with pytest.raises(ValueError, match="references of shape"):
-        baselines.mean_image(images(), images(size=8))
+        metrics.mean_image(images(), images(size=8))
     with pytest.raises(ValueError, match="0 references"):
-        baselines.mean_image(images()[:0], images())
+        metrics.mean_image(images()[:0], images())
 
 
 # --- what the notebook defines --------------------------------------------------------------------

@@ -13,8 +13,9 @@ from archives import packed
 from PIL import Image
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import fetch, retina_oct
+from medgan_lib.cohorts import fetch
 from medgan_lib.cohorts.cache import data_root
+from medgan_lib.cohorts.public import retina_oct
 from medgan_lib.cohorts.registry import entry, registry
 
 NAME = "retina_oct"

@@ -9,8 +9,8 @@ import torch
 from scipy import special, stats
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import retinas
-from medgan_lib.physics import oct as physics
+from medgan_lib.cohorts.simulated import retinas
+from medgan_lib.physics import interference as physics
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from medgan_lib import roc
+from medgan_lib.metrics import ranking
 
 
 def scores(n=60, seed=0, ties=True):
@@ -24,15 +24,15 @@ def check_pairs():
             for a in score[positive].tolist()
             for b in score[~positive].tolist()
         ]
-        assert math.isclose(roc.auc(score, positive), sum(won) / len(won), rel_tol=1e-12)
-        assert math.isclose(roc.auc(score, positive), roc_auc_score(positive, score), rel_tol=1e-12)
-        assert math.isclose(roc.auc(-score, positive), 1 - roc.auc(score, positive), rel_tol=1e-12)
+        assert math.isclose(ranking.auc(score, positive), sum(won) / len(won), rel_tol=1e-12)
+        assert math.isclose(ranking.auc(score, positive), roc_auc_score(positive, score), rel_tol=1e-12)
+        assert math.isclose(ranking.auc(-score, positive), 1 - ranking.auc(score, positive), rel_tol=1e-12)
 
 
 def check_curve():
     score, positive = scores()
-    false, true = roc.curve(score, positive)
-    assert math.isclose(torch.trapezoid(true, false).item(), roc.auc(score, positive), rel_tol=1e-12)
+    false, true = ranking.roc_curve(score, positive)
+    assert math.isclose(torch.trapezoid(true, false).item(), ranking.auc(score, positive), rel_tol=1e-12)
     wanted = roc_curve(positive, score, drop_intermediate=False)
     torch.testing.assert_close(false, torch.from_numpy(wanted[0]))
     torch.testing.assert_close(true, torch.from_numpy(wanted[1]))
@@ -41,10 +41,10 @@ def check_curve():
 def check_copies():
     """Four copies of every item that are known as one subject's are worth no more than the item."""
     score, positive = scores()
-    once = roc.interval(score, positive)
-    four = roc.interval(score.repeat(4), positive.repeat(4), torch.arange(60).repeat(4))
+    once = ranking.auc_interval(score, positive)
+    four = ranking.auc_interval(score.repeat(4), positive.repeat(4), torch.arange(60).repeat(4))
     assert all(math.isclose(a, b, rel_tol=1e-9) for a, b in zip(once, four, strict=True))
-    alone = roc.interval(score.repeat(4), positive.repeat(4))
+    alone = ranking.auc_interval(score.repeat(4), positive.repeat(4))
     assert 1.7 < (once.high - once.low) / (alone.high - alone.low) < 2.3  # one over the root of four
 
 
@@ -58,7 +58,7 @@ def check_coverage():
         offset = torch.randn(60, generator=draw)
         score = (offset + 1.0 * ill)[:, None] + 0.5 * torch.randn(60, 4, generator=draw)
         subjects = torch.arange(60)[:, None].expand(60, 4).flatten()
-        found = roc.interval(score.flatten(), ill.repeat_interleave(4), subjects, draws=300, seed=trial)
+        found = ranking.auc_interval(score.flatten(), ill.repeat_interleave(4), subjects, draws=300, seed=trial)
         held.append(found.low <= true <= found.high)
     assert 0.90 <= sum(held) / len(held) <= 0.985
 
@@ -79,7 +79,7 @@ def turned(above, below):
     return (above[:, None] < below).double() + 0.5 * (above[:, None] == below).double()
 
 
-real_interval = roc.interval
+real_interval = ranking.auc_interval
 
 
 def by_image(score, positive, subjects=None, **options):
@@ -88,21 +88,21 @@ def by_image(score, positive, subjects=None, **options):
 
 def halved(score, positive, subjects=None, **options):
     value, low, high = real_interval(score, positive, subjects, **options)
-    return roc.AUC(value, (value + low) / 2, (value + high) / 2)
+    return ranking.AUC(value, (value + low) / 2, (value + high) / 2)
 
 
 MUTANTS = {
     "a tie is won": ("_ahead", ties_won, ("pairs", "curve")),
     "turned round": ("_ahead", turned, ("pairs", "curve")),
-    "images for subjects": ("interval", by_image, ("copies", "coverage")),
-    "half the interval": ("interval", halved, ("coverage",)),
+    "images for subjects": ("auc_interval", by_image, ("copies", "coverage")),
+    "half the interval": ("auc_interval", halved, ("coverage",)),
 }
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_mutants_are_rejected(mutant, monkeypatch):
     name, code, checks = MUTANTS[mutant]
-    monkeypatch.setattr(roc, name, code)
+    monkeypatch.setattr(ranking, name, code)
     for check in checks:
         with pytest.raises(AssertionError):
             CHECKS[check]()
@@ -111,12 +111,13 @@ def test_mutants_are_rejected(mutant, monkeypatch):
 def test_subjects_that_have_both_kinds_and_the_same_seed():
     score, positive = scores(n=120, ties=False)
     subjects = torch.arange(120) % 20
-    found = roc.interval(score, positive, subjects)
-    assert found == roc.interval(score, positive, subjects) and found != roc.interval(score, positive, subjects, seed=1)
+    found = ranking.auc_interval(score, positive, subjects)
+    assert found == ranking.auc_interval(score, positive, subjects)
+    assert found != ranking.auc_interval(score, positive, subjects, seed=1)
     assert 0 < found.low < found.value < found.high < 1
-    single = roc.interval(score, positive, torch.zeros(120, dtype=torch.int64))  # one subject: nothing to draw
+    single = ranking.auc_interval(score, positive, torch.zeros(120, dtype=torch.int64))  # one subject: nothing to draw
     assert single.low == pytest.approx(single.value) == pytest.approx(single.high)
-    assert str(roc.AUC(0.5, 0.25, 0.75)) == "0.500 [0.250, 0.750]"
+    assert str(ranking.AUC(0.5, 0.25, 0.75)) == "0.500 [0.250, 0.750]"
 
 
 @pytest.mark.parametrize(
@@ -132,4 +133,4 @@ def test_subjects_that_have_both_kinds_and_the_same_seed():
 def test_impossible_input_says_so(change, message):
     positive = torch.tensor([True, False, True, False])
     with pytest.raises(ValueError, match=message):
-        roc.interval(**({"score": torch.arange(4.0), "positive": positive} | change))
+        ranking.auc_interval(**({"score": torch.arange(4.0), "positive": positive} | change))

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from medgan_lib import cohorts, networks, training
 from medgan_lib.methods import Classifier, LandmarkDetector
 from medgan_lib.methods.landmarks import bell, mean_place
-from medgan_lib.observers import lessons, turing_test
+from medgan_lib.metrics import turing_lessons as lessons
+from medgan_lib.metrics import turing_test
 
 F64 = torch.float64
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medgan_lib import networks, objects, training
-from medgan_lib.cohorts.labelled import draw_labelled, repeated
+from medgan_lib import metrics, networks, training
+from medgan_lib.cohorts.problems.few_labels import draw_labelled, repeated
 from medgan_lib.methods import AdversarialSegmentation, Classifier, SemiSupervisedGAN
 from medgan_lib.methods import adversarial_segmentation as dan
 from medgan_lib.methods import semi_supervised as ssl
@@ -506,8 +506,8 @@ def test_squares_are_found_from_six_masks() -> None:
     method, few, test = AdversarialSegmentation(S, E, lam=1e-4, lr=3e-3), squares(6, 0, 16), squares(40, 2, 16)
     data = repeated(few, squares(40, 1, 16)["x"])
     training.fit(method, data, steps=120, batch_size=4, seed=0, precision="float32")
-    found, truth = objects.components(method.segment(test["x"]) > 0.5, smallest=8), test["mask"].long()
-    assert objects.detection(found, truth).f1 > 0.95 and objects.dice(found, truth) > 0.9
+    found, truth = metrics.components(method.segment(test["x"]) > 0.5, smallest=8), test["mask"].long()
+    assert metrics.detection(found, truth).f1 > 0.95 and metrics.object_dice(found, truth) > 0.9
 
 
 # --- objects ------------------------------------------------------------------------------------------------------
@@ -540,47 +540,47 @@ def test_objects_by_hand() -> None:
     truth, found = torch.zeros(2, 1, 1, 12, 12, dtype=torch.long)
     truth[..., :4, :4], truth[..., 8:, 8:] = 3, 7  # 16 pixels each; numbers have gaps
     found[..., :4, :2], found[..., :4, 10:] = 1, 2  # exactly half of the first, and a false alarm
-    assert objects.detection(found, truth) == (0.5, 1, 1, 1)
+    assert metrics.detection(found, truth) == (0.5, 1, 1, 1)
     half = 2 * 8 / (8 + 16)
-    assert objects.dice(found, truth) == pytest.approx((8 * half / 16 + 16 * half / 32) / 2)
+    assert metrics.object_dice(found, truth) == pytest.approx((8 * half / 16 + 16 * half / 32) / 2)
     found[0, 0, 0, 0] = 0  # less than half is no longer found
-    assert objects.detection(found, truth).true_positives == 0
+    assert metrics.detection(found, truth).true_positives == 0
     merged = (truth > 0).long()
     merged[..., 4:8, 4:8] = 1  # one object over both
-    assert objects.detection(merged, truth) == (pytest.approx(2 / 3), 1, 0, 1)
+    assert metrics.detection(merged, truth) == (pytest.approx(2 / 3), 1, 0, 1)
 
 
 def test_objects_against_the_definitions() -> None:
     rng = np.random.default_rng(0)
     smooth = [F.avg_pool2d(torch.from_numpy(rng.standard_normal((12, 1, 24, 24))), 5, 1, 2) for _ in range(2)]
-    pairs = [objects.components(field > 0.12) for field in (smooth[0], smooth[0] + 0.5 * smooth[1])]
+    pairs = [metrics.components(field > 0.12) for field in (smooth[0], smooth[0] + 0.5 * smooth[1])]
     for images in (slice(0, 12), slice(0, 1), slice(5, 7)):
         a, b = (maps[images] for maps in pairs)
         f1, dice = by_pairs(a[:, 0].numpy(), b[:, 0].numpy())
-        assert objects.detection(a, b).f1 == pytest.approx(f1, abs=1e-12) and 0 < f1 < 1
-        assert objects.dice(a, b) == pytest.approx(dice, abs=1e-12)
-        assert objects.dice(b, a) == pytest.approx(dice, abs=1e-12)
+        assert metrics.detection(a, b).f1 == pytest.approx(f1, abs=1e-12) and 0 < f1 < 1
+        assert metrics.object_dice(a, b) == pytest.approx(dice, abs=1e-12)
+        assert metrics.object_dice(b, a) == pytest.approx(dice, abs=1e-12)
 
 
 def test_nothing_to_find_and_perfect_answers() -> None:
     empty, full = torch.zeros(1, 1, 6, 6, dtype=torch.long), torch.zeros(1, 1, 6, 6, dtype=torch.long)
     full[..., 1:3, 1:3], full[..., 4:, 4:] = 1, 2
-    assert (objects.detection(empty, empty).f1, objects.dice(empty, empty)) == (1.0, 1.0)
-    assert (objects.detection(full, full).f1, objects.dice(full, full)) == (1.0, 1.0)
+    assert (metrics.detection(empty, empty).f1, metrics.object_dice(empty, empty)) == (1.0, 1.0)
+    assert (metrics.detection(full, full).f1, metrics.object_dice(full, full)) == (1.0, 1.0)
     for a, b in ((empty, full), (full, empty)):
-        assert (objects.detection(a, b).f1, objects.dice(a, b)) == (0.0, 0.0)
+        assert (metrics.detection(a, b).f1, metrics.object_dice(a, b)) == (0.0, 0.0)
     with pytest.raises(ValueError, match="must be alike"):
-        objects.dice(full, full[0])
+        metrics.object_dice(full, full[0])
 
 
 def test_components_are_numbered_in_each_image_and_small_ones_are_left_out() -> None:
     mask = torch.zeros(2, 1, 6, 6, dtype=torch.bool)
     mask[0, 0, 0, 0], mask[0, 0, 1, 1], mask[1, 0, 2:4, 2:4] = True, True, True  # corners do not connect
-    found = objects.components(mask)
+    found = metrics.components(mask)
     assert found[0].unique().tolist() == [0, 1, 2] and found[1].unique().tolist() == [0, 1]
-    assert objects.components(mask, smallest=2)[0].sum() == 0 and objects.components(mask, smallest=2)[1].max() == 1
+    assert metrics.components(mask, smallest=2)[0].sum() == 0 and metrics.components(mask, smallest=2)[1].max() == 1
     with pytest.raises(ValueError, match="masks must be bool"):
-        objects.components(mask.long())
+        metrics.components(mask.long())
 
 
 # --- what the notebook defines ------------------------------------------------------------------------------------

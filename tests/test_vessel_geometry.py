@@ -14,8 +14,8 @@ from torch import Tensor
 
 from medgan_lib import networks, training
 from medgan_lib.files import mesh
-from medgan_lib.marginals import kolmogorov_smirnov
 from medgan_lib.methods import GAN
+from medgan_lib.metrics import kolmogorov_smirnov
 from medgan_lib.physics import tubes, vessels
 
 F64 = torch.float64

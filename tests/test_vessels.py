@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import vessels as cohort
+from medgan_lib.cohorts.simulated import vessels as cohort
 from medgan_lib.physics import vessels
 
 F64 = torch.float64

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts import vessels as cohort
+from medgan_lib.cohorts.simulated import vessels as cohort
 from medgan_lib.physics import tubes, vessels
 
 F64 = torch.float64

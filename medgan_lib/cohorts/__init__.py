@@ -1,8 +1,8 @@
 """What a chapter trains on: `load` gives a `Cohort` by name or from a folder, `names` lists what exists.
 
 Embedded cohorts (simulated, or bundled with a library) need no download and their truth is known. Real ones are read
-from a folder of prepared data sets, see `medgan_lib.cohorts.real`, and a reader's own images from any folder, see
-`medgan_lib.cohorts.folder`.
+from a folder of prepared data sets, see `medgan_lib.cohorts.public.prepared`, and a reader's own images from any
+folder, see `medgan_lib.own_images`.
 """
 
 from __future__ import annotations
@@ -18,33 +18,34 @@ __all__ = ["Cohort", "load", "names"]
 
 # name -> (module, function); imported on use, as some need heavy packages
 EMBEDDED = {
-    "ring": ("toys", "ring"),
-    "grid": ("toys", "grid"),
-    "lines": ("toys", "lines"),
-    "digits": ("digits", "load"),
-    "stacked_digits": ("stacked", "digits"),
-    "digits_on_photos": ("digits_on_photos", "load"),
-    "heads": ("heads", "load"),
-    "nodules": ("nodules", "load"),
-    "vessels": ("vessels", "load"),
-    "chests": ("chests", "load"),
-    "retinas": ("retinas", "load"),
-    "glands_simulated": ("simulated_glands", "load"),
+    "ring": ("simulated.toys", "ring"),
+    "grid": ("simulated.toys", "grid"),
+    "lines": ("simulated.toys", "lines"),
+    "digits": ("simulated.digits", "load"),
+    "stacked_digits": ("simulated.stacked", "digits"),
+    "digits_on_photos": ("simulated.digits_on_photos", "load"),
+    "heads": ("simulated.heads", "load"),
+    "nodules": ("simulated.nodules", "load"),
+    "vessels": ("simulated.vessels", "load"),
+    "chests": ("simulated.chests", "load"),
+    "retinas": ("simulated.retinas", "load"),
+    "glands_simulated": ("simulated.glands", "load"),
 }
 REAL = {
-    "mnist": ("real", "mnist"),
-    "stacked_mnist": ("stacked", "mnist"),
-    "mnist_on_photos": ("digits_on_photos", "mnist"),
-    "lung_nodules": ("real", "lung_nodules"),
-    "brain_mr_contrasts": ("brain_mr_contrasts", "load"),
-    "brain_mr_ct": ("brain_mr_ct", "load"),
-    "pneumonia_mnist": ("pneumonia_mnist", "load"),
-    "blood_cells": ("blood_cells", "load"),
-    "glands": ("glands", "load"),
-    "carotid_arteries": ("carotid_arteries", "load"),
-    "retina_oct": ("retina_oct", "load"),
-    "retina_vessels": ("retina_vessels", "load"),
+    "mnist": ("public.mnist", "load"),
+    "stacked_mnist": ("simulated.stacked", "mnist"),
+    "mnist_on_photos": ("simulated.digits_on_photos", "mnist"),
+    "lung_nodules": ("public.lung_nodules", "load"),
+    "brain_mr_contrasts": ("public.brain_mr_contrasts", "load"),
+    "brain_mr_ct": ("public.brain_mr_ct", "load"),
+    "pneumonia_mnist": ("public.pneumonia_mnist", "load"),
+    "blood_cells": ("public.blood_cells", "load"),
+    "glands": ("public.glands", "load"),
+    "carotid_arteries": ("public.carotid_arteries", "load"),
+    "retina_oct": ("public.retina_oct", "load"),
+    "retina_vessels": ("public.retina_vessels", "load"),
 }
+FOLDER = ("folder", "show")  # of any path
 
 
 def names() -> tuple[str, ...]:
@@ -81,7 +82,7 @@ def load(
             raise ValueError(f"{what} of {name!r} must be a positive whole number, it is {value!r}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**20:
         raise ValueError(f"seed must be a whole number from 0 to {2**20 - 1}, it is {seed!r}")
-    module, function = ("folder", "show") if own_folder else (EMBEDDED | REAL)[name]
+    module, function = FOLDER if own_folder else (EMBEDDED | REAL)[name]
     loader = getattr(import_module(f".{module}", __name__), function)
     if own_folder:
         loader = partial(loader, name)

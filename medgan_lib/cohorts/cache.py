@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
-import tempfile
+import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from medgan_lib.files.atomic import atomic
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -42,38 +44,41 @@ def cache_root() -> Path:
     return _default_root() / "embedded"
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file opened for writing that gets its name only when it is complete; on any error nothing stays behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files only the owner can read
-        os.replace(temporary, path)
-    except BaseException:  # also Ctrl-C
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def code_digest(function: Callable) -> str:
+    """Hash of what the module of ``function`` does, and every module of this package that it uses at its top.
+
+    Comments and docstrings don't count: they change no simulation.
+    """
+    package = __name__.split(".")[0]
+    found, waiting = {}, [function.__module__]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.split(".")[0] != package:
+            continue
+        module = sys.modules[name]
+        tree = ast.parse(Path(module.__file__).read_bytes())
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(
+                body[0].value, ast.Constant
+            ):
+                node.body = body[1:]
+        found[name] = ast.dump(tree)
+        waiting += [
+            value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
+            for value in vars(module).values()
+        ]
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def cached(
-    name: str, parameters: dict[str, Any], sources: list[ModuleType], build: Callable[[], dict[str, Tensor]]
-) -> dict[str, Tensor]:
-    """``build()``, or what it gave earlier for the same ``parameters`` and the same text of the ``sources``.
+def cached(name: str, parameters: dict[str, Any], build: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """``build()``, or what it gave earlier for the same ``parameters`` and the same code (`code_digest` of ``build``).
 
     The tensors are kept in ``cache_root()/<name>-<hash>.npz``. A cache that can't be written (read-only, disk full)
     costs a warning and nothing else; a damaged entry is made again.
     """
     sha = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
-    for module in sources:
-        sha.update(Path(module.__file__).read_bytes())
+    sha.update(code_digest(build).encode())
     path = cache_root() / f"{name}-{sha.hexdigest()[:24]}.npz"
     if path.is_file():
         try:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from . import (
+from medgan_lib.cohorts.public import (
     blood_cells,
     brain_mr_contrasts,
     brain_mr_ct,
@@ -30,8 +30,10 @@ from . import (
     retina_oct,
     retina_vessels,
 )
-from .cache import atomic, data_root
-from .real import layout, read_file, read_npz
+from medgan_lib.cohorts.public.prepared import layout, read_file, read_npz
+from medgan_lib.files.atomic import atomic
+
+from .cache import data_root
 from .registry import entry, registry
 
 KINDS = {"sha256": "SHA-256", "md5": "MD5"}  # of checksums; MD5 where its publisher gives no other

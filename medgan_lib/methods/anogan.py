@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.optim import Optimizer
 
-from medgan_lib.inversion import BATCH, invert, squared_error
 from medgan_lib.methods.base import Method, adam, evaluating, frozen
+from medgan_lib.methods.inversion import BATCH, invert, squared_error
 from medgan_lib.networks import MinibatchDiscrimination
 
 

@@ -1,0 +1,1 @@
+"""Problems made of cohorts: pairs and domains, few labels, reports."""

@@ -1,0 +1,81 @@
+"""How good it is: figures of merit, one file a question, all found here.
+
+Every function takes PyTorch tensors on any device, samples along the first dimension, and computes in
+float64. Where a number depends on the number of samples, its docstring says so: put the value of real
+against other real samples beside it (`with_floor`).
+"""
+
+from medgan_lib.metrics.attributes import FLUID, VENTRICLES_MM, brain_signal, slant, thickness, ventricle_area
+from medgan_lib.metrics.baselines import Affine, affine_map, mean_image
+from medgan_lib.metrics.copies import Memorisation, memorisation, nearest
+from medgan_lib.metrics.head_shape import bright_by_depth, head_mask
+from medgan_lib.metrics.information import MutualInformationGap, mutual_information, mutual_information_gap
+from medgan_lib.metrics.marginals import KS, kolmogorov_smirnov
+from medgan_lib.metrics.masks import Detection, components, detection, dice, object_dice
+from medgan_lib.metrics.modes import Modes, modes_covered
+from medgan_lib.metrics.ranking import AUC, auc, auc_interval, roc_curve
+from medgan_lib.metrics.reference import high_frequency_error, mae, psnr, retrieval, same, sharpness, span, ssim
+from medgan_lib.metrics.sets import PRDC, Score, frechet, prdc, wasserstein1, with_floor
+from medgan_lib.metrics.spectra import Spectrum, spectrum
+from medgan_lib.metrics.turing import GENERATED, REAL, TuringTest, turing_lessons, turing_test
+from medgan_lib.metrics.two_sample import TwoSample, proxy_a_distance, told_apart, two_sample_test
+from medgan_lib.metrics.yardstick import features
+
+__all__ = [
+    "AUC",
+    "FLUID",
+    "GENERATED",
+    "KS",
+    "PRDC",
+    "REAL",
+    "VENTRICLES_MM",
+    "Affine",
+    "Detection",
+    "Memorisation",
+    "Modes",
+    "MutualInformationGap",
+    "Score",
+    "Spectrum",
+    "TuringTest",
+    "TwoSample",
+    "affine_map",
+    "auc",
+    "auc_interval",
+    "brain_signal",
+    "bright_by_depth",
+    "components",
+    "detection",
+    "dice",
+    "features",
+    "frechet",
+    "head_mask",
+    "high_frequency_error",
+    "kolmogorov_smirnov",
+    "mae",
+    "mean_image",
+    "memorisation",
+    "modes_covered",
+    "mutual_information",
+    "mutual_information_gap",
+    "nearest",
+    "object_dice",
+    "prdc",
+    "proxy_a_distance",
+    "psnr",
+    "retrieval",
+    "roc_curve",
+    "same",
+    "sharpness",
+    "slant",
+    "span",
+    "spectrum",
+    "ssim",
+    "thickness",
+    "told_apart",
+    "turing_lessons",
+    "turing_test",
+    "two_sample_test",
+    "ventricle_area",
+    "wasserstein1",
+    "with_floor",
+]
