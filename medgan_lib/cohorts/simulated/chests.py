@@ -22,8 +22,9 @@ from torch import Tensor
 from medgan_lib.cohorts.cache import cached
 from medgan_lib.cohorts.cohort import Cohort, subject_ids
 from medgan_lib.cohorts.simulated.draws import Draws
-from medgan_lib.physics import projection, vessels
+from medgan_lib.physics import projection
 from medgan_lib.physics.projection import ATTENUATION
+from medgan_lib.physics.vessels import resample
 
 NAME = "chests"
 FIELD = 350.0  # mm, edge of the image
@@ -637,9 +638,9 @@ def _lead(
     path = torch.stack(ways, -1)
     along = torch.nn.functional.pad(path.diff(dim=-1).norm(dim=1).cumsum(-1), (1, 0))
     points = (LEAD_POINTS - 1) * LEAD_PIECES + 1
-    fine = vessels.resample(path, along, points)
+    fine = resample(path, along, points)
     along = torch.nn.functional.pad(fine.diff(dim=-1).norm(dim=1).cumsum(-1), (1, 0))
-    return vessels.resample(fine, along, points).mT
+    return resample(fine, along, points).mT
 
 
 def _sketch(size: int, outlines: list[Tensor], width: float) -> Tensor:
