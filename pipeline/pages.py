@@ -582,7 +582,7 @@ def data_cards(context: Context) -> str:
 
 
 def _with_figures(card: str, name: str, context: Context) -> str:
-    """Paths of a card's figures as the page Data sees them. Raises UserError for one that is missing or says nothing."""
+    """Paths of a card's figures as the page Data sees them. UserError for one that is missing or says nothing."""
 
     def figure(match: re.Match) -> str:
         if not match[1].strip():

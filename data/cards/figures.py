@@ -1,4 +1,4 @@
-"""The figures of the data cards: run by hand after a simulation has changed, `python data/cards/figures.py [cohort ...]`.
+"""The figures of the data cards, made by hand after a simulation has changed: `python data/cards/figures.py heads`.
 
 A function for each cohort gives its figures by switch. They go to `book/_static/cards/<cohort>-<switch>.webp`; the
 card shows them by `![what one sees](../../book/_static/cards/<cohort>-<switch>.webp)`, and that text is the one here.
