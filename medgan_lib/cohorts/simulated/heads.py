@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from medgan_lib.cohorts.cache import cached
-from medgan_lib.cohorts.cohort import SPLITS, Cohort
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, Window
 from medgan_lib.cohorts.simulated.toys import subject_ids
 from medgan_lib.physics import ct, mr
 from medgan_lib.physics.fields import SmoothField
@@ -34,7 +34,7 @@ LEVELS = (-8.0, 60.0)  # mm, MNI z: from the frontal sinus to the upper part of 
 LOW, HIGH = (-98, -134, -40), (98, 98, 100)  # mm, MNI x, y, z: the box of the template that slices can reach
 FINE = 2.0  # mm: anatomy is computed at most this coarse, then averaged over the voxel
 CENTRE_Y = -17.0  # mm, MNI: the middle of the brain from front to back
-CT_WINDOW = (-1000.0, 2000.0)
+CT_WINDOW = Window(-1000.0, 2000.0)
 CT_NOISE = 5.0  # HU in a 2 mm voxel of a routine scan, where no `dose` is asked for
 SNR = 55.0  # top of the window over the noise of one receiver channel
 
@@ -163,7 +163,7 @@ def load(
     if lesion is not None or atrophy is not None:
         found = ["lesion"] * (lesion is not None) + ["atrophy"] * (atrophy is not None)
         classes["label"] = ("healthy", *found, *(["lesion and atrophy"] if len(found) == 2 else []))
-    windows = {c: CT_WINDOW if c == "ct" else (0.0, PROTOCOLS[protocol][c].top) for c in contrasts}
+    windows = {c: CT_WINDOW if c == "ct" else Window(0.0, PROTOCOLS[protocol][c].top) for c in contrasts}
     shown = [name for name in ("x", "healthy", "reference") if name in tensors]
     images = dict.fromkeys(shown, contrasts[0]) | {c: c for c in contrasts}
     units = {name: "HU" if c == "ct" else "signal" for name, c in images.items()}
@@ -572,13 +572,13 @@ def _slice(person: Subject, k: int, size: int, switches: Switches, stream: Calla
         number = CONTRASTS.index(contrast)
         if contrast == "ct":
             dose = 1.0 if whole else switches.dose
-            return _scaled(_ct_image(person, fractions, dose, stream(number, int(whole))), *CT_WINDOW)
+            return _scaled(_ct_image(person, fractions, dose, stream(number, int(whole))), CT_WINDOW)
         image = _mr_image(person, fractions, contrast, protocol, stream(number, 0))
         if switches.undersampling is not None and not whole:
             lines = mr.cartesian_mask(size, switches.undersampling, stream(number, 1))[None, :, None]
             row.setdefault("sampling", lines)  # the first contrast comes first
             image = mr.from_kspace(mr.to_kspace(image) * lines[0])
-        return _scaled(np.abs(image), 0.0, PROTOCOLS[protocol][contrast].top)
+        return _scaled(np.abs(image), Window(0.0, PROTOCOLS[protocol][contrast].top))
 
     def anatomy(**which) -> NDArray:
         return _anatomy(person, level, size, **which)
@@ -620,9 +620,9 @@ def _slice(person: Subject, k: int, size: int, switches: Switches, stream: Calla
     return row | {name: np.asarray(value, np.float32) for name, value in factors.items()}
 
 
-def _scaled(image: NDArray, low: float, high: float) -> NDArray:
+def _scaled(image: NDArray, window: Window) -> NDArray:
     """Units → float32 (1, size, size), clipped to [-1, 1]."""
-    return np.clip((image - low) * (2 / (high - low)) - 1, -1, 1).astype(np.float32)[None]
+    return window.scale(image).float().numpy()[None]
 
 
 def _labels(fractions: NDArray) -> NDArray:
