@@ -10,13 +10,15 @@ from torch import nn
 
 
 def chosen_device(device: str | torch.device = "auto", *networks: nn.Module) -> torch.device:
-    """The device that ``device`` names: "cpu", "cuda", "cuda:1", a `torch.device`, or "auto".
+    """The device that ``device`` names: "cpu", "cuda", "cuda:1" or "auto". A `torch.device` is taken as it is.
 
     "auto" is where the first of ``networks`` is, if that isn't the CPU: who brought it there wants it there. Else it
     is a CUDA GPU where there is one, and the CPU where there is none. "cuda" without a number is the first GPU.
     ValueError, which names the devices there are, for one that isn't there.
     """
-    name = str(device)
+    if isinstance(device, torch.device):
+        return device
+    name = device
     if name == "auto":
         home = home_of(networks[0]) if networks else torch.device("cpu")
         if home.type != "cpu":
@@ -26,7 +28,7 @@ def chosen_device(device: str | torch.device = "auto", *networks: nn.Module) -> 
         name = "cuda:0"
     there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if name not in there:
-        raise ValueError(f"device {str(device)!r} isn't there; choose 'auto' or one of {', '.join(there)}")
+        raise ValueError(f"device {device!r} isn't there; choose 'auto' or one of {', '.join(there)}")
     return torch.device(name)
 
 

@@ -68,9 +68,7 @@ def signature(method: nn.Module, cohort: Any, tensors: dict[str, Tensor], **sett
 
 def check_same(path: Path, theirs: dict[str, str], ours: dict[str, str]) -> None:
     """ValueError, one line for each difference, unless a checkpoint's signature is that of the run."""
-    lines = [
-        difference(key, str(theirs.get(key)), value) for key, value in ours.items() if theirs.get(key) != value
-    ]
+    lines = [difference(key, str(theirs.get(key)), value) for key, value in ours.items() if theirs.get(key) != value]
     if lines:
         raise ValueError("\n  ".join([f"{path} belongs to another run. {REMEDY}", *lines]))
 
