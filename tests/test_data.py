@@ -7,7 +7,9 @@ import hashlib
 import http.server
 import io
 import os
+import re
 import threading
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -172,9 +174,10 @@ def corrupt(path, kind, tmp_path):
         path.write_bytes(data)
     elif kind == "pickle":
         np.savez(path, **(arrays | {"train_labels": np.array([Trap(str(tmp_path / "sprung"))] * 30, dtype=object)}))
-    elif kind == "bomb":  # 40 MB of zeros in 40 kB
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("train_images.npy", bytes(40_000_000))
+    elif kind == "bomb":  # 40 MB of zeros in 40 kB, behind a header that promises little
+        replace_member(path, "train_images", npy(images) + bytes(MANY))
+    elif kind == "endless header":
+        replace_member(path, "train_images", b"\x93NUMPY\x02\x00" + MANY.to_bytes(4, "little") + bytes(MANY))
     elif kind == "giant header":  # a small member that claims to be large
         replace_member(path, "train_images", npy(images, shape=(10**9, 50, 50)))
     elif kind == "short data":
@@ -198,13 +201,15 @@ def corrupt(path, kind, tmp_path):
         np.savez(path, **(arrays | {"train_labels": arrays["train_labels"] + 7}))
 
 
+MANY = 40_000_000  # bytes
 BAD = {
     "truncated": "truncated, damaged or not an npz file",
-    "empty": "truncated, damaged or not an npz file",
+    "empty": r"the file is empty \(0 bytes\)",
     "html": "truncated, damaged or not an npz file",
     "flipped": "Bad CRC-32",
     "pickle": "'train_labels' holds Python objects",
-    "bomb": "'train_images' declares 40000000 bytes, at most",
+    "bomb": "'train_images' has another number of bytes",
+    "endless header": "'train_images' has a header that can't be read",
     "giant header": r"'train_images' has shape \(1000000000, 50, 50\)",
     "short data": "another number of bytes",
     "surplus data": "another number of bytes",
@@ -222,8 +227,11 @@ BAD = {
 def test_a_bad_file_is_refused_by_name_with_what_to_do(root, tmp_path, kind):
     path = place(root, "lung_nodules", small("lung_nodules"))
     corrupt(path, kind, tmp_path)
+    tracemalloc.start()
     with pytest.raises(ValueError, match=BAD[kind]) as error:
         cohorts.load("lung_nodules")
+    assert tracemalloc.get_traced_memory()[1] < MANY / 10, "bytes in memory at once"
+    tracemalloc.stop()
     message = str(error.value)
     assert message.startswith(f"{path} is not usable: ") and "make data NAMES=lung_nodules" in message
     assert "\n" not in message and not (tmp_path / "sprung").exists()
@@ -469,6 +477,16 @@ def test_every_entry_of_the_registry_is_complete():
         for file in about["files"]:
             assert len(file.get("sha256") or about.get("manifest_sha256", "")) == 64 or len(file["md5"]) == 32
             assert all(url.startswith("https://") for url in file["urls"])
+
+
+def test_every_figure_of_a_card_is_small_and_every_file_is_shown():
+    cards = "".join(path.read_text(encoding="utf-8") for path in (CHECKOUT / "data" / "cards").glob("*.md"))
+    shown = re.findall(r"!\[([^\]]*)\]\(\.\./\.\./book/_static/cards/([^)]+)\)", cards)
+    assert len(shown) == cards.count("!["), "a figure of a card that is not in book/_static/cards"
+    assert all(len(alt) > 30 for alt, _ in shown)
+    files = {path.name: path.stat().st_size for path in (CHECKOUT / "book" / "_static" / "cards").iterdir()}
+    assert sorted(name for _, name in shown) == sorted(files)
+    assert max(files.values()) <= 40_000
 
 
 def test_every_cohort_has_a_card():

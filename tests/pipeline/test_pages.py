@@ -215,9 +215,9 @@ def test_the_ledger_shows_every_claim_with_value_beside_control(root: Path) -> N
 
 
 def test_stale_marks_follow_the_fingerprint(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "record_fingerprint", lambda *_: "abc")
+    monkeypatch.setattr("pipeline.pages.context.record_fingerprint", lambda *_: "abc")
     assert 'class="stale"' not in pages.ledger_pages(context(root)) + pages.verdicts(context(root))
-    monkeypatch.setattr(pages, "record_fingerprint", lambda *_: "other")
+    monkeypatch.setattr("pipeline.pages.context.record_fingerprint", lambda *_: "other")
     for part in (pages.ledger_pages, pages.verdicts, pages.status):
         assert 'class="stale"' in part(context(root)), part
 
@@ -300,6 +300,20 @@ def test_data_cards_are_demoted_and_escaped(root: Path) -> None:
     page = pages.data_cards(context(root))
     assert page.index("## Ring") < page.index("## mnist"), "embedded cohorts first"
     assert "### Units" in page and r"CC \| BY" in page and f"`{'a' * 64}`" in page
+
+
+def test_figures_of_data_cards_are_there_and_say_what_one_sees(root: Path) -> None:
+    (root / "data" / "cards").mkdir(parents=True)
+    card, figures = root / "data" / "cards" / "ring.md", root / "book" / "_static" / "cards"
+    card.write_text("# Ring\n\n![Eight\nspots.](../../book/_static/cards/ring-modes.webp)")
+    with pytest.raises(UserError, match=r"ring.md shows ring-modes.webp, which .*figures.py has not made"):
+        pages.data_cards(context(root))
+    figures.mkdir(parents=True, exist_ok=True)
+    (figures / "ring-modes.webp").write_bytes(b"RIFF")
+    assert "![Eight\nspots.](../_static/cards/ring-modes.webp){.dark-light}" in pages.data_cards(context(root))
+    card.write_text("# Ring\n\n![ ](../../book/_static/cards/ring-modes.webp)")
+    with pytest.raises(UserError, match=r"ring.md: a figure without alt text \(ring-modes.webp\)"):
+        pages.data_cards(context(root))
 
 
 def test_every_mark_on_the_prose_pages_is_known() -> None:
