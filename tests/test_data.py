@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import io
 import os
+import re
 import threading
 import zipfile
 
@@ -469,6 +470,16 @@ def test_every_entry_of_the_registry_is_complete():
         for file in about["files"]:
             assert len(file.get("sha256") or about.get("manifest_sha256", "")) == 64 or len(file["md5"]) == 32
             assert all(url.startswith("https://") for url in file["urls"])
+
+
+def test_every_figure_of_a_card_is_small_and_every_file_is_shown():
+    cards = "".join(path.read_text(encoding="utf-8") for path in (CHECKOUT / "data" / "cards").glob("*.md"))
+    shown = re.findall(r"!\[([^\]]*)\]\(\.\./\.\./book/_static/cards/([^)]+)\)", cards)
+    assert len(shown) == cards.count("!["), "a figure of a card that is not in book/_static/cards"
+    assert all(len(alt) > 30 for alt, _ in shown)
+    files = {path.name: path.stat().st_size for path in (CHECKOUT / "book" / "_static" / "cards").iterdir()}
+    assert sorted(name for _, name in shown) == sorted(files)
+    assert max(files.values()) <= 40_000
 
 
 def test_every_cohort_has_a_card():

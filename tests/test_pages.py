@@ -302,6 +302,20 @@ def test_data_cards_are_demoted_and_escaped(root: Path) -> None:
     assert "### Units" in page and r"CC \| BY" in page and f"`{'a' * 64}`" in page
 
 
+def test_figures_of_data_cards_are_there_and_say_what_one_sees(root: Path) -> None:
+    (root / "data" / "cards").mkdir(parents=True)
+    card, figures = root / "data" / "cards" / "ring.md", root / "book" / "_static" / "cards"
+    card.write_text("# Ring\n\n![Eight\nspots.](../../book/_static/cards/ring-modes.webp)")
+    with pytest.raises(UserError, match=r"ring.md shows ring-modes.webp, which .*figures.py has not made"):
+        pages.data_cards(context(root))
+    figures.mkdir(parents=True, exist_ok=True)
+    (figures / "ring-modes.webp").write_bytes(b"RIFF")
+    assert "![Eight\nspots.](../_static/cards/ring-modes.webp){.dark-light}" in pages.data_cards(context(root))
+    card.write_text("# Ring\n\n![ ](../../book/_static/cards/ring-modes.webp)")
+    with pytest.raises(UserError, match=r"ring.md: a figure without alt text \(ring-modes.webp\)"):
+        pages.data_cards(context(root))
+
+
 def test_every_mark_on_the_prose_pages_is_known() -> None:
     for path in (pipeline.ROOT / "book").glob("*.md"):
         for mark in re.findall(r"<!-- generated: ([\w-]+) -->", path.read_text(encoding="utf-8")):

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from pipeline import UserError
 from pipeline.pages.context import Context
 from pipeline.pages.markdown import table
 
@@ -21,11 +22,24 @@ def data_cards(context: Context) -> str:
         card = re.sub(r"^(#+) ", r"#\1 ", cards[name].strip(), flags=re.MULTILINE)
         if not card.startswith("## "):
             card = f"## {name}\n\n{card}"
-        parts.append(f"(data-{name.replace('_', '-')})=\n{card}")
+        parts.append(f"(data-{name.replace('_', '-')})=\n{_with_figures(card, name, context)}")
         if name in registry:
             facts = [[key, _fact(value)] for key, value in registry[name].items() if _is_fact(value)]
             parts.append(table(["In the registry", ""], facts))
     return "\n\n".join(parts) or "There are no data cards yet."
+
+
+def _with_figures(card: str, name: str, context: Context) -> str:
+    """Paths of a card's figures as the page Data sees them. UserError for one that is missing or says nothing."""
+
+    def figure(match: re.Match) -> str:
+        if not match[1].strip():
+            raise UserError(f"data/cards/{name}.md: a figure without alt text ({match[2]})")
+        if not (context.root / "book" / "_static" / "cards" / match[2]).is_file():
+            raise UserError(f"data/cards/{name}.md shows {match[2]}, which data/cards/figures.py has not made")
+        return f"![{match[1]}](../_static/cards/{match[2]}){{.dark-light}}"  # keeps its contrast on a dark page
+
+    return re.sub(r"!\[([^\]]*)\]\(\.\./\.\./book/_static/cards/([^)\s]+)\)", figure, card)
 
 
 def _is_fact(value: Any) -> bool:
