@@ -72,7 +72,7 @@ def _mesh(x: Tensor, strength: Tensor, generator: torch.Generator | None) -> Ten
 
 def _warp(x: Tensor, strength: Tensor, generator: torch.Generator | None) -> Tensor:
     size, dims = x.shape[2:], x.ndim - 2
-    coarse = _drawn(torch.randn, (len(x), dims, *[7] * dims), x, generator)
+    coarse = _drawn(torch.randn, (len(x), dims, *[6] * dims), x, generator)
     field = F.interpolate(coarse, size=size, mode={2: "bicubic", 3: "trilinear"}[dims], align_corners=True)
     field = field / field.square().mean(tuple(range(1, field.ndim)), keepdim=True).sqrt()
     still = torch.eye(dims, dims + 1, dtype=x.dtype, device=x.device).expand(len(x), -1, -1)
