@@ -1,7 +1,8 @@
 """From notebooks to a book: validate, execute, record, stage, build. Run as ``python -m pipeline <verb>``.
 
 Everything is found relative to ``ROOT``, the checkout; executed things live under ``RUNS``:
-``_build/runs/<profile>/<chapter>/seed<k>/{notebook.ipynb,results.json,log.txt,checkpoints/<fingerprint>/}``.
+``_build/runs/<profile>/<chapter>/seed<k>/{notebook.ipynb,results.json,log.txt,checkpoints/<fingerprint>/}``, and what
+was executed for its first updates only, under ``_build/first_updates``.
 """
 
 import json
@@ -20,15 +21,16 @@ class UserError(ValueError):
 
 
 class Run(NamedTuple):
-    """One execution of one notebook."""
+    """One execution of one notebook; ``kind`` "first_updates" is one in which every training stops early."""
 
     profile: str
     chapter: str
     seed: int
+    kind: str = "runs"
 
     @property
     def folder(self) -> Path:
-        return ROOT / "_build" / "runs" / self.profile / self.chapter / f"seed{self.seed}"
+        return ROOT / "_build" / self.kind / self.profile / self.chapter / f"seed{self.seed}"
 
     @property
     def name(self) -> str:

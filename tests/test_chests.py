@@ -196,6 +196,109 @@ def test_an_opacity_is_where_it_is_said_to_be(made):
     assert (area < 1.15 * whole).all() and float((area / whole).median()) > 0.85
 
 
+# ---------------------------------------------------------------- the pacemaker
+
+
+@pytest.fixture(scope="module")
+def implanted(own_cache):
+    return cohorts.load("chests", n=40, size=128, device=1.0, dose=100.0)
+
+
+def photons(made, name="x"):
+    """Counts over those that reach a pixel without a patient, (n, size, size)."""
+    return torch.exp(-made.to_units(made[name].double(), name))[:, 0]
+
+
+def test_the_default_is_what_it_was_before_there_were_devices():
+    made = cohorts.load("chests", n=3, size=64)
+    assert [key for key in made.tensors if "device" in key or key == "lead"] == []
+    seen = [[0.115985, 0.811569, 0.211097], [0.198898, 0.747638, 0.127528], [-0.227364, 0.508995, -0.157877]]
+    torch.testing.assert_close(made.x[:, 0, 40, [10, 32, 50]], torch.tensor(seen), rtol=0, atol=2e-3)
+    torch.testing.assert_close(made.x.mean((1, 2, 3)), torch.tensor([0.182233, 0.099908, -0.112818]), rtol=0, atol=1e-4)
+
+
+def test_behind_the_plate_there_is_what_its_thickness_lets_through(implanted):
+    """I = P exp(−μ d) + scatter: the slope of the rays with a plate over those without one is exp(−μ d)."""
+    rays, free = photons(implanted), photons(implanted, "without_device")
+    edge = torch.nn.functional.max_pool2d(1 - implanted["device"].float(), 5, 1, 2)[:, 0] > 0
+    inner = implanted["device"][:, 0] & ~edge & (implanted.x[:, 0] < 1)  # inside the window
+    measured = [k for k in range(len(implanted)) if inner[k].sum() > 40]
+    assert len(measured) > 35
+    for k in measured:
+        slope = stats.linregress(free[k][inner[k]].numpy(), rays[k][inner[k]].numpy()).slope
+        assert -math.log(slope) == pytest.approx(0.3 * float(implanted["device_size"][k, 2]), rel=0.03)
+
+
+def test_a_device_changes_nothing_elsewhere_but_the_scatter(implanted):
+    """What it holds back is missing from the scatter, which is one number for the whole image."""
+    lost = photons(implanted, "without_device") - photons(implanted)
+    line = projection.grid(128, chests.FIELD)[0]
+    pixels = torch.stack(torch.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2)
+    for k in range(len(implanted)):
+        near = torch.nn.functional.max_pool2d(implanted["device"][k].float(), 9, 1, 4)[0] > 0
+        wire = torch.cdist(pixels, implanted["lead"][k]).amin(1).reshape(128, 128) < 8
+        shown = implanted.x[k, 0].abs() < 1  # inside the window
+        rest = lost[k][~near & ~wire & shown]
+        assert 0 < float(rest.mean()) < 0.01 and float(rest.std()) < 2e-5
+    torch.testing.assert_close(implanted["sketch"], cohorts.load("chests", n=40, size=128, dose=100.0)["sketch"])
+
+
+def test_a_plate_has_the_area_of_its_outline_and_lies_in_the_upper_left_chest(implanted):
+    """|2 v / h|^p + |2 u / w|^p = 1 encloses h w Γ(1 + 1/p)² / Γ(1 + 2/p)."""
+    mask, p = implanted["device"][:, 0], chests.ROUND
+    whole = implanted["device_size"][:, :2].prod(1) * math.gamma(1 + 1 / p) ** 2 / math.gamma(1 + 2 / p)
+    area = mask.sum((1, 2)) * implanted.spacing[0] ** 2
+    assert ((area / whole - 1).abs() < 0.08).all() and float((area / whole).mean()) == pytest.approx(1, abs=0.01)
+    assert 1000 < float(area.mean()) < 1400  # mm²
+    line = projection.grid(128, chests.FIELD)[0]
+    middle = torch.stack([mask.sum(2) * line, mask.sum(1) * line], 1).sum(2) / mask.sum((1, 2))[:, None]
+    torch.testing.assert_close(middle, implanted["device_centre"], rtol=0, atol=0.5)
+    place = dict(zip(chests.LANDMARKS, implanted["landmarks"].unbind(1), strict=True))
+    down, right = implanted["device_centre"].unbind(1)
+    assert (down > place["left apex"][:, 0] + 50).all() and (down < place["left dome"][:, 0] - 40).all()
+    assert (right > place["aortic knob"][:, 1]).all()
+    assert (right < place["left costophrenic angle"][:, 1]).all() and float(right.std()) > 5
+
+
+def test_a_lead_runs_from_the_plate_to_the_heart(implanted):
+    lead, labels = implanted["lead"], implanted["labels"][:, 0]
+    size, centre = implanted["device_size"], implanted["device_centre"]
+    start = (lead[:, 0] - centre).norm(dim=1)
+    torch.testing.assert_close(start, size[:, 0] / 2, rtol=1e-3, atol=0)
+    rows, columns = at(implanted, lead[:, -1]).unbind(-1)
+    assert (labels[torch.arange(len(lead)), rows, columns] == 3).all()
+    step = lead.diff(dim=1).norm(dim=-1)
+    assert float((step.amax(1) / step.amin(1)).max()) < 1.15 and 200 < float(step.sum(1).mean()) < 450
+    shadow, row = (implanted.x - implanted["without_device"])[:, 0], torch.arange(len(lead))[:, None]
+    on, beside = (shadow[row, *at(implanted, lead[:, 20:] + shift).unbind(-1)].median(1).values for shift in (0, 9))
+    # a patient too dense for the window shows none
+    shown = implanted["without_device"][:, 0][row, *at(implanted, lead[:, 20:]).unbind(-1)].median(1).values < 0.9
+    assert shown.sum() > 30 and (on - beside > 0.01)[shown].all() and (beside.abs() < 0.006).all()
+
+
+def test_device_and_opacity_are_apart(implanted):
+    """`healthy` lacks the opacity alone, `without_device` the device alone; the rest of a subject stays."""
+    bare, clear = (cohorts.load("chests", n=40, size=128, dose=100.0, **more) for more in ({}, {"opacity": 0.0}))
+    both = cohorts.load("chests", n=40, size=128, dose=100.0, device=1.0, opacity=0.0)
+    assert torch.equal(implanted["without_device"], bare.x) and torch.equal(both["without_device"], clear.x)
+    assert torch.equal(implanted["healthy"], both.x) and not torch.equal(implanted["healthy"], bare["healthy"])
+    for key in bare.tensors.keys() - {"x", "healthy"}:
+        assert torch.equal(implanted[key], bare[key]), key
+    drawn = implanted["label"] == 1
+    assert torch.equal(implanted.x[~drawn], implanted["healthy"][~drawn])
+    assert bool(((implanted.x != implanted["healthy"]).flatten(1).any(1) == drawn).all())
+
+
+def test_so_many_have_a_device_and_the_others_none():
+    made = cohorts.load("chests", n=400, size=32, device=0.3)
+    has = made["has_device"] == 1
+    assert abs(float(has.float().mean()) - 0.3) < 4 * math.sqrt(0.3 * 0.7 / 400)
+    assert abs(np.corrcoef(has, made["label"])[0, 1]) < 4 / math.sqrt(400)
+    assert torch.equal(made.x[~has], made["without_device"][~has]) and not torch.equal(made.x, made["without_device"])
+    for key in ("device", "device_centre", "device_size", "lead"):
+        assert not made[key][~has].any() and made[key][has].flatten(1).any(1).all(), key
+
+
 def test_noise_follows_the_dose():
     clean, low, lower = (cohorts.load("chests", n=12, size=64, dose=dose) for dose in (100.0, 0.05, 0.0125))
     spread = []
@@ -235,6 +338,10 @@ def test_splits_and_seeds_share_nothing():
         ({"opacity": True}, "opacity of 'chests' must be a number"),
         ({"dose": 0.0}, "dose of 'chests' must be a number from 0.001 to 100"),
         ({"dose": float("nan")}, "dose of 'chests'"),
+        ({"device": -0.1}, "device of 'chests' must be a number from 0 to 1, it is -0.1"),
+        ({"device": 1.01}, "device of 'chests' must be a number from 0 to 1, it is 1.01"),
+        ({"device": True}, "device of 'chests' must be a number from 0 to 1, it is True"),
+        ({"device": "pacemaker"}, "device of 'chests' must be a number from 0 to 1, it is 'pacemaker'"),
     ],
 )
 def test_a_wrong_request_says_what_is_possible(wrong, message):

@@ -8,7 +8,6 @@ import warnings
 
 import pytest
 import torch
-from mutants import MUTANTS
 from torch import nn
 
 from medgan_lib import cohorts, training
@@ -24,6 +23,7 @@ from medgan_lib.networks import (
     Vocabulary,
 )
 from medgan_lib.objectives import OBJECTIVES
+from pipeline.errata.deviations import MUTANTS
 
 SEEN = [mutant.code for mutant in MUTANTS.values() if mutant.part == "condition"]
 MEANS = torch.tensor([[1.5, 0.0], [-1.0, 1.0], [0.0, -1.5]])

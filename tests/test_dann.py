@@ -7,7 +7,6 @@ import math
 
 import pytest
 import torch
-from mutants import MUTANTS
 from torch import nn
 
 from medgan_lib import training
@@ -15,6 +14,7 @@ from medgan_lib.cohorts import Cohort
 from medgan_lib.cohorts.problems.adaptation import labels, two_domains
 from medgan_lib.methods.dann import DANN, Primary, domain_loss, reverse, schedule
 from medgan_lib.metrics import proxy_a_distance, told_apart
+from pipeline.errata.deviations import MUTANTS
 
 # --- the reversal layer -----------------------------------------------------------------------------------------
 

@@ -502,6 +502,22 @@ def test_what_cannot_be_read_is_named_with_the_reason(tmp_path):
         assert grown < 200, f"{name} took {grown:.0f} MB"
 
 
+def test_no_flipped_bit_of_a_packed_volume_goes_unseen(tmp_path):
+    values = np.random.default_rng(0).normal(0, 1, (16, 16, 16)).cumsum(0)
+    good = save_nifti(tmp_path / "good.nii.gz", (20 * values).astype(np.int16)).read_bytes()
+    read = files.read(tmp_path / "good.nii.gz").values
+    refused = 0
+    for place in np.random.default_rng(1).integers(10, len(good), 60):  # behind the header of gzip
+        flipped = bytearray(good)
+        flipped[place] ^= 1 << place % 8
+        (tmp_path / "bad.nii.gz").write_bytes(flipped)
+        try:
+            assert np.array_equal(files.read(tmp_path / "bad.nii.gz").values, read)
+        except ValueError:
+            refused += 1
+    assert refused > 50
+
+
 def test_missing_files_and_links(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
         files.read(tmp_path / "missing.nii")

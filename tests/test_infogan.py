@@ -7,7 +7,6 @@ import math
 
 import pytest
 import torch
-from mutants import MUTANTS
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 from torch.distributions import Categorical, Normal, kl_divergence
@@ -18,6 +17,7 @@ from medgan_lib.methods import GAN, Codes, InfoGAN
 from medgan_lib.methods.infogan import SIGMA_FLOOR
 from medgan_lib.networks import MLP
 from medgan_lib.objectives import OBJECTIVES
+from pipeline.errata.deviations import MUTANTS
 
 CODES = Codes((3, 4), 2)
 SEEN = [mutant.code for mutant in MUTANTS.values() if mutant.part == "information"]

@@ -11,11 +11,11 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from mutants import MUTANTS, Implementation, Mutant
 from scipy import stats
 from torch import Tensor, nn
 
 from medgan_lib.objectives import OBJECTIVES, clip_weights_, gradient_penalty
+from pipeline.errata.deviations import MUTANTS, Implementation, Mutant
 
 OURS = Implementation()
 # relative error allowed in values and gradients; half precision is widened, only its gradients are rounded

@@ -138,6 +138,20 @@ def test_clearance_is_the_gap_between_the_turns_of_a_helix():
     assert float(vessels.clearance(line, wall[:, :60])) > 0
 
 
+def test_daughters_follow_murray():
+    parent, ratio = torch.tensor([2.0, 1.5, 3.0], dtype=F64), torch.tensor([1.0, 0.5, 0.0], dtype=F64)
+    first, second = vessels.daughters(parent, ratio)
+    torch.testing.assert_close(first**3 + second**3, parent**3)
+    torch.testing.assert_close(second, ratio * first)
+    assert float(first[0]) == pytest.approx(2 * 2 ** (-1 / 3)) and float(first[2]) == 3
+
+
+def test_a_stenosis_is_as_narrow_and_as_long_as_it_is_said_to_be():
+    away = torch.tensor([-9.0, -6.0, -4.5, -3.0, 0.0, 2.9, 4.5, 6.0, 50.0], dtype=F64)
+    left = vessels.narrowing(away, torch.tensor(12.0, dtype=F64), torch.tensor(0.6, dtype=F64))
+    torch.testing.assert_close(left, torch.tensor([1, 1, 0.7, 0.4, 0.4, 0.4, 0.7, 1, 1], dtype=F64))
+
+
 # ---------------------------------------------------------------- sampling and frame
 
 
@@ -177,6 +191,9 @@ def test_the_frame_forgets_place_and_direction_but_not_handedness():
     assert float(made[:, 1:, -1].abs().max()) < 1e-9 and float(made[:, 0, -1].min()) > 0
     assert float(made[:, 1].mean(-1).min()) > 0 and float(made[:, 2].mean(-1).abs().max()) < 1e-9
     torch.testing.assert_close(vessels.torsion(made), vessels.torsion(curve), rtol=1e-6, atol=1e-9)
+    axes = vessels.frame(curve)
+    torch.testing.assert_close(axes @ axes.mT, torch.eye(3, dtype=F64).expand(2, 3, 3))
+    torch.testing.assert_close(torch.linalg.det(axes), torch.ones(2, dtype=F64))
 
 
 def test_a_frame_that_cannot_be_told_is_refused():

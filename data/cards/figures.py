@@ -9,11 +9,19 @@ from __future__ import annotations
 import io
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from medgan_lib import cohorts, figures
+from medgan_lib.cohorts.simulated import digits_on_photos
+from medgan_lib.cohorts.simulated.vessels import to_mm
 from medgan_lib.files.atomic import atomic
+from medgan_lib.physics import tubes
 
 HERE = Path(__file__).parent
 FIGURES = HERE.parents[1] / "book" / "_static" / "cards"
@@ -96,7 +104,103 @@ def heads() -> Iterator[tuple[str, figures.Picture]]:
     yield show("dose", rows, load(size=112), [f"dose={dose:g}" for dose in shares])
 
 
-COHORTS = {"heads": heads}
+def chests() -> Iterator[tuple[str, figures.Picture]]:
+    cohort = cohorts.load("chests", "val", size=192, n=3, device=1.0)
+    added = cohort.to_units(cohort.x) - cohort.to_units(cohort["without_device"])
+    rows = {"x": cohort.x, "without_device": cohort["without_device"], "what the device adds": added}
+    window = dict.fromkeys(rows, (-1.0, 1.0)) | {"what the device adds": (0.0, 1.3)}
+    yield "device", figures.compare(rows, window=window, cohort=cohort, alt=alt("chests", "device"))
+
+
+def photographs() -> Iterator[tuple[str, figures.Picture]]:
+    pairs = [cohorts.load("digits_on_photos", n=8, seed=1, textured=textured) for textured in (False, True)]
+    rows = [torch.cat(tuple(part.x.permute(0, 2, 3, 1)), 1) / 2 + 0.5 for part in pairs]
+    figure, (above, below) = figures.subplots(2, 1, size=(6.4, 5.0), gridspec_kw={"height_ratios": (1, 1.3)})
+    above.imshow(torch.cat(rows).numpy(), interpolation="nearest")
+    above.set_yticks([14, 42], ["any patch", "textured"])
+    above.set_xticks([])
+    above.grid(False)
+    bins = np.arange(0, 100, 2.5)
+    for textured, style in ((False, {"color": "#999999"}), (True, {"color": figures.PALETTE[0], "alpha": 0.7})):
+        found = digits_on_photos.texture(digits_on_photos._tiles(textured)["train"], 28).ravel()
+        found = found[found >= digits_on_photos.TEXTURE] if textured else found
+        below.hist(found, bins=bins, density=True, label="textured" if textured else "any patch", **style)
+    below.set_xlabel("standard deviation of the grey value in a patch")
+    below.set_ylabel("share")
+    below.set_yticks([])
+    below.legend()
+    yield "textured", figures.picture(figure, alt=alt("digits_on_photos", "textured"), cohort=pairs[0])
+
+
+def _arteries(trees: Sequence[Sequence[Tensor]], texts: Sequence[str], alone: bool) -> tuple[Any, Any]:
+    """A figure of trees, each some (4, points) mm, at one scale; and axes of radii below unless ``alone``."""
+    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+
+    figure, axes = figures.subplots(1, 1, size=(6.4, 2.2 if alone else 5.2))
+    figure.set_layout_engine("none")
+    axes.set_position((0.12, 0.13, 0.86, 0.3))
+    boxes = [torch.cat([tube[:3] for tube in tree], 1) for tree in trees]
+    half = max(float((box.amax(1) - box.amin(1)).max()) for box in boxes) / 2
+    for k, (tree, box) in enumerate(zip(trees, boxes, strict=True)):
+        low, high = (0.08, 0.9) if alone else (0.48, 0.48)
+        place = figure.add_axes((k / len(trees), low, 1 / len(trees), high), projection="3d")
+        for tube, colour in zip(tree, (figures.PALETTE[1], figures.PALETTE[0]), strict=False):
+            faces = tubes.corners(tubes.surface(tube[:3], tube[3], 20)).numpy()
+            colours = [colour] * len(faces)
+            place.add_collection3d(
+                Poly3DCollection(faces, facecolors=colours, edgecolors=colours, linewidths=0.1, shade=True)
+            )
+        middle = (box.amax(1) + box.amin(1)) / 2
+        for name, at in zip("xyz", middle.tolist(), strict=True):
+            getattr(place, f"set_{name}lim")(at - half, at + half)
+        place.set_box_aspect((1, 1, 1), zoom=1.7 if alone else 1.5)
+        place.view_init(75, -88)
+        place.axis("off")
+        place.text2D(0.5, 0.98, texts[k], transform=place.transAxes, ha="center", va="top")
+    if alone:
+        axes.remove()
+    axes.set_xlabel("mm from the start")
+    axes.set_ylabel("radius, mm")
+    return figure, axes
+
+
+def vessels() -> Iterator[tuple[str, figures.Picture]]:
+    wide = cohorts.load("vessels", "val", n=60, size=128, lengths=(40, 220))
+    chosen = [int((wide["length"] - wanted).abs().argmin()) for wanted in (50, 100, 155, 210)]
+    main = to_mm(wide, wide.x)
+    figure, _ = _arteries([[main[i]] for i in chosen], [f"{wide['length'][i]:.0f} mm" for i in chosen], True)
+    yield "lengths", figures.picture(figure, alt=alt("vessels", "lengths"), cohort=wide)
+
+    narrowed = cohorts.load("vessels", "val", n=60, size=128, stenosis=1.0)
+    chosen = [int((narrowed["stenosis_degree"] - wanted).abs().argmin()) for wanted in (0.5, 0.75)]
+    tree = to_mm(narrowed, narrowed.x)
+    texts = [f"{100 * narrowed['stenosis_degree'][i]:.0f} % at {narrowed['stenosis_place'][i]:.2f}" for i in chosen]
+    figure, axes = _arteries([[tree[i]] for i in chosen], texts, False)
+    for i, text, dash in zip(chosen, texts, figures.DASHES, strict=False):
+        along = torch.linspace(0, float(narrowed["length"][i]), 128)
+        axes.plot(along, narrowed.to_units(narrowed["healthy_radius"][i, 0], "healthy_radius"), color="#999999")
+        axes.plot(along, tree[i, 3], color=figures.PALETTE[1], ls=dash, label=text)
+    axes.set_ylim(0)
+    axes.legend()
+    yield "stenosis", figures.picture(figure, alt=alt("vessels", "stenosis"), cohort=narrowed)
+
+    forked = cohorts.load("vessels", "val", n=60, size=128, branch=1.0)
+    main, side = (to_mm(forked, forked[key]) for key in ("x", "branch"))
+    chosen = [int((forked["branch_place"] - wanted).abs().argmin()) for wanted in (0.2, 0.45)]
+    texts = [f"at {forked['branch_place'][i]:.2f}" for i in chosen]
+    figure, axes = _arteries([[main[i], side[i]] for i in chosen], texts, False)
+    for i, text, dash in zip(chosen, texts, figures.DASHES, strict=False):
+        along = float(forked["length"][i]) * torch.linspace(0, 1, 128)
+        start = float(forked["length"][i] * forked["branch_place"][i])
+        axes.plot(along, main[i, 3], color=figures.PALETTE[1], ls=dash, label=text)
+        out = start + float(forked["branch_length"][i]) * torch.linspace(0, 1, 128)
+        axes.plot(out, side[i, 3], color=figures.PALETTE[0], ls=dash)
+    axes.set_ylim(0)
+    axes.legend()
+    yield "branch", figures.picture(figure, alt=alt("vessels", "branch"), cohort=forked)
+
+
+COHORTS = {"heads": heads, "chests": chests, "digits_on_photos": photographs, "vessels": vessels}
 
 
 def main(names: list[str]) -> None:

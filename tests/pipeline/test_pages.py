@@ -215,9 +215,9 @@ def test_the_ledger_shows_every_claim_with_value_beside_control(root: Path) -> N
 
 
 def test_stale_marks_follow_the_fingerprint(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "record_fingerprint", lambda *_: "abc")
+    monkeypatch.setattr("pipeline.pages.context.record_fingerprint", lambda *_: "abc")
     assert 'class="stale"' not in pages.ledger_pages(context(root)) + pages.verdicts(context(root))
-    monkeypatch.setattr(pages, "record_fingerprint", lambda *_: "other")
+    monkeypatch.setattr("pipeline.pages.context.record_fingerprint", lambda *_: "other")
     for part in (pages.ledger_pages, pages.verdicts, pages.status):
         assert 'class="stale"' in part(context(root)), part
 

@@ -8,6 +8,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from pipeline import ROOT
+from pipeline.environment import DECISIVE
 from pipeline.lock import entries, split
 
 LISTS = ("requirements.txt", "requirements-cuda.txt")
@@ -67,7 +68,7 @@ def test_what_the_library_and_the_book_ask_for_is_pinned_to_a_version_that_fits(
 
 def test_these_tests_run_with_what_is_pinned() -> None:
     pinned = versions("requirements.txt")
-    for name in ("torch", "numpy", "scipy", "scikit-image", "scikit-learn", "nilearn", "nibabel"):
+    for name in DECISIVE:
         assert metadata.version(name).partition("+")[0] in pinned[name], f"{name}: rm .venv/installed, then make again"
 
 

@@ -16,6 +16,18 @@ from torch.nn import functional as F
 from medgan_lib.methods import DANN, GAN, ConditionalGAN, InfoGAN
 from medgan_lib.methods.dann import schedule
 from medgan_lib.objectives import OBJECTIVES, Objective, clip_weights_, gradient_penalty
+from pipeline.errata.penalties import (
+    always_one_sided,
+    condition_forgotten,
+    epsilon_for_every_element,
+    epsilon_for_three_channels,
+    norm_of_one_axis,
+    one_epsilon_for_the_batch,
+    one_norm_for_the_batch,
+    real_samples_only,
+    squared_norm,
+    without_graph,
+)
 
 
 @dataclass(frozen=True)
@@ -68,9 +80,6 @@ def with_generator(name: str, loss: Callable[[Tensor], Tensor]) -> Objective:
     return replace(OBJECTIVES[name], generator=loss)
 
 
-# --- Table 1 ----------------------------------------------------------------------------------------------------
-
-
 def log_of_guarded_sigmoid(fake: Tensor) -> Tensor:
     return -torch.log(torch.sigmoid(fake) + 1e-8).mean()
 
@@ -93,90 +102,6 @@ def slightly_leaky(x: Tensor) -> Tensor:
 
 def hinge(real: Tensor, fake: Tensor, before: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
     return F.relu(1 - before(real)).mean() + F.relu(1 + before(fake)).mean()
-
-
-# --- Eq. 4 ------------------------------------------------------------------------------------------------------
-
-
-def penalty_from(
-    critic: Callable[..., Tensor],
-    x: Tensor,
-    *condition: Tensor,
-    excess: Callable[[Tensor], Tensor] = lambda gradient: gradient.reshape(len(gradient), -1).norm(dim=1) - 1,
-    create_graph: bool = True,
-) -> Tensor:
-    """The penalty at given points, with the part to get wrong left open."""
-    x = x.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(critic(x, *condition).sum(), x, create_graph=create_graph)
-    return excess(gradient).square().mean()
-
-
-def between(real: Tensor, fake: Tensor, epsilon: Tensor | None = None) -> Tensor:
-    if epsilon is None:
-        epsilon = torch.rand(len(real), *[1] * (real.ndim - 1), dtype=real.dtype)
-    return epsilon * real + (1 - epsilon) * fake
-
-
-def one_norm_for_the_batch(critic, real, fake, *condition, one_sided=False):
-    norm = one_sided_or_not(lambda gradient: gradient.norm() - 1, one_sided)
-    return penalty_from(critic, between(real, fake), *condition, excess=norm)
-
-
-def one_epsilon_for_the_batch(critic, real, fake, *condition, one_sided=False):
-    point = between(real, fake, torch.rand((), dtype=real.dtype))
-    return penalty_from(critic, point, *condition, excess=one_sided_or_not(sample_norms, one_sided))
-
-
-def epsilon_for_every_element(critic, real, fake, *condition, one_sided=False):
-    point = between(real, fake, torch.rand_like(real))
-    return penalty_from(critic, point, *condition, excess=one_sided_or_not(sample_norms, one_sided))
-
-
-def real_samples_only(critic, real, fake, *condition, one_sided=False):
-    return penalty_from(critic, real, *condition, excess=one_sided_or_not(sample_norms, one_sided))
-
-
-def epsilon_for_three_channels(critic, real, fake, *condition, one_sided=False):
-    epsilon = torch.rand(len(real), *[1] * (real.ndim - 1), dtype=real.dtype)
-    if real.ndim > 2:
-        epsilon = epsilon.expand(len(real), 3, *real.shape[2:]).reshape(real.shape)
-    point = between(real, fake, epsilon)
-    return penalty_from(critic, point, *condition, excess=one_sided_or_not(sample_norms, one_sided))
-
-
-def squared_norm(critic, real, fake, *condition, one_sided=False):
-    norm = one_sided_or_not(lambda gradient: gradient.reshape(len(gradient), -1).square().sum(1) - 1, one_sided)
-    return penalty_from(critic, between(real, fake), *condition, excess=norm)
-
-
-def norm_of_one_axis(critic, real, fake, *condition, one_sided=False):
-    norm = one_sided_or_not(lambda gradient: gradient.norm(dim=min(1, gradient.ndim - 1)) - 1, one_sided)
-    return penalty_from(critic, between(real, fake), *condition, excess=norm)
-
-
-def without_graph(critic, real, fake, *condition, one_sided=False):
-    norm = one_sided_or_not(sample_norms, one_sided)
-    return penalty_from(critic, between(real, fake), *condition, excess=norm, create_graph=False)
-
-
-def always_one_sided(critic, real, fake, *condition, one_sided=False):
-    return gradient_penalty(critic, real, fake, *condition, one_sided=True)
-
-
-def condition_forgotten(critic, real, fake, *condition, one_sided=False):
-    zeros = [torch.zeros_like(c) for c in condition]
-    return gradient_penalty(critic, real, fake, *zeros, one_sided=one_sided)
-
-
-def sample_norms(gradient: Tensor) -> Tensor:
-    return gradient.reshape(len(gradient), -1).norm(dim=1) - 1
-
-
-def one_sided_or_not(excess: Callable[[Tensor], Tensor], one_sided: bool) -> Callable[[Tensor], Tensor]:
-    return (lambda gradient: F.relu(excess(gradient))) if one_sided else excess
-
-
-# --- the updates ------------------------------------------------------------------------------------------------
 
 
 class PenaltyNeverApplied(GAN):
@@ -250,9 +175,6 @@ class GeneratorStepTrainsTheCritic(GAN):
         return {"loss_G": loss.detach()}
 
 
-# --- information and conditions ---------------------------------------------------------------------------------
-
-
 class InformationWithoutGraph(InfoGAN):
     def update_G(self, n: int, *y: Tensor) -> dict[str, Tensor]:
         noise = self.noise(n)
@@ -273,9 +195,6 @@ class SquaredErrorForEq5(ConditionalGAN):
         super().__init__(G, D, "lsgan", **options)
 
 
-# --- domain adaptation ------------------------------------------------------------------------------------------
-
-
 class RisesWithSlopeOne(DANN):
     def weight(self) -> Tensor:
         return self.lam * schedule((self.done / self.rise).clamp(max=1.0), slope=1.0)
@@ -285,7 +204,6 @@ MIMICRY = ("kwotsin/mimicry", "torch_mimicry/modules/losses.py")
 MONAI = ("Project-MONAI/MONAI", "monai/losses/adversarial_loss.py")
 LABML = "labmlai/annotated_deep_learning_paper_implementations"
 ERIKLINDERNOREN = "eriklindernoren/PyTorch-GAN"
-
 MUTANTS: dict[str, Mutant] = {
     "eq1-computed-as-eq2": Mutant(
         "Eq. 1",

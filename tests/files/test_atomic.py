@@ -47,7 +47,7 @@ def test_who_may_read_it_is_up_to_the_user_and_no_thread_changes_that_for_anothe
 
 def test_what_only_writes_files_starts_without_the_readers_and_torch() -> None:
     code = "import sys, pipeline.__main__, medgan_lib.ledger; print(*sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
     loaded = done.stdout.split()
     assert "medgan_lib.files.atomic" in loaded
     assert not {"torch", "numpy", "nibabel", "pydicom", "tifffile", "PIL"} & set(loaded)
@@ -55,6 +55,6 @@ def test_what_only_writes_files_starts_without_the_readers_and_torch() -> None:
 
 def test_the_readers_come_when_they_are_asked_for() -> None:
     code = "from medgan_lib import files; files.finding, files.UNITS; print([files.write.__name__]); files.no"
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert done.stdout.strip() == "['write']"
     assert done.stderr.strip().endswith("module 'medgan_lib.files' has no attribute 'no'")
