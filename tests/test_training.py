@@ -23,8 +23,7 @@ from torch import nn
 from torch.nn.functional import softplus
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from medgan_lib import training
-from medgan_lib.training import fit
+from medgan_lib.training import checkpoint, fit, loop
 
 
 class Tiny(nn.Module):
@@ -188,7 +187,7 @@ def test_killed_run_goes_on(whole, tmp_path):
         import os, signal, sys
         sys.path.insert(0, {tests!r})
         from test_training import *
-        training.SAVE_EVERY = training.SAVE_SHARE = 0  # every step
+        loop.SAVE_EVERY = loop.SAVE_SHARE = 0  # every step
         original = Tiny.step
         def step(self, batch):
             if self.calls == 13:
@@ -262,7 +261,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, at, value):
     method = Line(at=at, value=value)
     with pytest.raises(FloatingPointError, match=rf"loss became {value} at step {at} of 40.*learning rate"):
         fit(method, points(), steps=40, checkpoint=tmp_path / "a.pt", every=10)
-    assert len(method.seen) < at + training.CHECK_EVERY
+    assert len(method.seen) < at + loop.CHECK_EVERY
     saved = torch.load(tmp_path / "a.pt", weights_only=True)["history"]
     assert all(torch.isfinite(curve).all() for curve in saved.values())
 
@@ -413,7 +412,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(training.os, "fsync", full)
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
     with pytest.raises(
         OSError, match=r"No space left on device: the checkpoint of step 6 .*Free some space.*run\.pt"
     ) as e:

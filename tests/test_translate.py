@@ -273,7 +273,7 @@ def test_a_full_disk_gives_one_line_and_leaves_nothing_half_written(tmp_path, mo
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     if when == "checkpoint":
-        monkeypatch.setattr("medgan_lib.training._write", full)
+        monkeypatch.setattr("medgan_lib.training.checkpoint.atomic", full)
     elif when == "output":
         monkeypatch.setattr("medgan_lib.files.write", full)
     else:

@@ -53,11 +53,10 @@ class Cohort:
     ``tensors`` have one entry per item along their first dimension n; the primary one is called ``x``. Images are
     float32 (n, channels, *spatial) in [-1, 1], class labels int64 (n,), masks bool (n, 1, *spatial), and physical
     factors float32 (n, ...) in ``units``. ``subjects`` (n,) int64 says whom an item is of: splits keep subjects
-    together. For every tensor in ``window``, -1 and +1 stand for those two values in ``units`` (a pair of numbers will do,
-    it becomes a `Window`). ``origin`` is
-    "embedded" (simulated, or bundled with a library) or "real". ``spacing`` is mm per pixel along the spatial axes,
-    None where it is unknown or has no meaning. ``classes`` names the values of label tensors, ``truth`` holds
-    constants of a simulation, ``note`` is one line for captions.
+    together. For every tensor in ``window``, -1 and +1 stand for those two values in ``units``; a pair of
+    numbers becomes a `Window`. ``origin`` is "embedded" (simulated, or bundled with a library) or "real". ``spacing``
+    is mm per pixel along the spatial axes, None where it is unknown or has no meaning. ``classes`` names the values of
+    label tensors, ``truth`` holds constants of a simulation, ``note`` is one line for captions.
     """
 
     name: str

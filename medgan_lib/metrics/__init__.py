@@ -8,6 +8,7 @@ against other real samples beside it (`with_floor`).
 from medgan_lib.metrics.attributes import FLUID, VENTRICLES_MM, brain_signal, slant, thickness, ventricle_area
 from medgan_lib.metrics.baselines import Affine, affine_map, mean_image
 from medgan_lib.metrics.copies import Memorisation, memorisation, nearest
+from medgan_lib.metrics.faults import FAULTS, spoil
 from medgan_lib.metrics.head_shape import bright_by_depth, head_mask
 from medgan_lib.metrics.information import MutualInformationGap, mutual_information, mutual_information_gap
 from medgan_lib.metrics.marginals import KS, kolmogorov_smirnov
@@ -19,25 +20,29 @@ from medgan_lib.metrics.sets import PRDC, Score, frechet, prdc, wasserstein1, wi
 from medgan_lib.metrics.spectra import Spectrum, spectrum
 from medgan_lib.metrics.turing import GENERATED, REAL, TuringTest, turing_lessons, turing_test
 from medgan_lib.metrics.two_sample import TwoSample, proxy_a_distance, told_apart, two_sample_test
-from medgan_lib.metrics.yardstick import features
+from medgan_lib.metrics.yardstick import Accuracy, Sight, Yardstick, features
 
 __all__ = [
     "AUC",
+    "FAULTS",
     "FLUID",
     "GENERATED",
     "KS",
     "PRDC",
     "REAL",
     "VENTRICLES_MM",
+    "Accuracy",
     "Affine",
     "Detection",
     "Memorisation",
     "Modes",
     "MutualInformationGap",
     "Score",
+    "Sight",
     "Spectrum",
     "TuringTest",
     "TwoSample",
+    "Yardstick",
     "affine_map",
     "auc",
     "auc_interval",
@@ -68,6 +73,7 @@ __all__ = [
     "sharpness",
     "slant",
     "spectrum",
+    "spoil",
     "ssim",
     "thickness",
     "told_apart",

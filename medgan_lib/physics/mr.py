@@ -73,6 +73,18 @@ def gradient_echo(pd: ArrayLike, t1: ArrayLike, t2star: ArrayLike, *, tr: float,
     return np.asarray(pd) * steady * np.exp(-te / np.asarray(t2star))
 
 
+def voxel_snr(snr: float, spacing: float, reference: float) -> float:
+    """Signal to noise in a voxel `spacing` mm wide, where one `reference` mm wide has `snr`: · (spacing/reference)^1.5.
+
+    It is proportional to the voxel's volume and to the square root of the time for which the receiver listens (Parker &
+    Gullberg, Med Phys 17:250, 1990; Macovski, Magn Reson Med 36:494, 1996). Here the field of view, the thickness of
+    the slice and the sequence are fixed, each line of k-space is read once and for the same time: the volume grows as
+    spacing², the number of lines, and with it the time, falls as 1/spacing. (Were the total time kept by averaging,
+    the exponent would be 2; averaging voxels of an image that exists gives 1.)
+    """
+    return snr * (spacing / reference) ** 1.5
+
+
 def complex_noise(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> NDArray:
     """Receiver noise: independent Gaussian noise of standard deviation `sigma` in the real and imaginary part."""
     return sigma * (rng.standard_normal(shape) + 1j * rng.standard_normal(shape))

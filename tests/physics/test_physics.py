@@ -55,6 +55,21 @@ def test_rician_moments():
     assert background.var() == pytest.approx((2 - np.pi / 2) * sigma**2, rel=0.02)
 
 
+def test_voxel_snr_is_that_of_an_acquisition():
+    """Sample k-space of a uniform square line by line, each for the same time; the receiver's noise is white."""
+    rng, found = np.random.default_rng(0), {}
+    for size in (48, 96):
+        area = (240 / size) ** 2  # mm² of a pixel
+        signal = mr.to_kspace(np.ones((size, size))) * size * area  # integral of the object and the wave, in mm²
+        bandwidth = size  # samples in the time that a line takes
+        measured = signal + mr.complex_noise(signal.shape, 20 * np.sqrt(bandwidth), rng)
+        image = mr.from_kspace(measured) / (size * area)
+        assert image.mean().real == pytest.approx(1, abs=0.01)
+        found[size] = 1 / image.real.std()
+    assert found[48] / found[96] == pytest.approx(mr.voxel_snr(1.0, 5.0, 2.5), rel=0.03)
+    assert mr.voxel_snr(55.0, 2.0, 2.0) == 55
+
+
 def test_kspace_is_unitary_centred_and_inverts():
     rng = np.random.default_rng(0)
     image = mr.complex_noise((3, 24, 32), 1.0, rng)

@@ -31,12 +31,16 @@ from medgan_lib.physics.fields import SmoothField
 
 FIELD_OF_VIEW = 240.0  # mm
 LEVELS = (-8.0, 60.0)  # mm, MNI z: from the frontal sinus to the upper part of the hemispheres
+REACH = (-16, 74)  # mm, MNI z, of levels that can be asked for: what lies beyond lacks a skull base, or a brain
 LOW, HIGH = (-98, -134, -40), (98, 98, 100)  # mm, MNI x, y, z: the box of the template that slices can reach
 FINE = 2.0  # mm: anatomy is computed at most this coarse, then averaged over the voxel
 CENTRE_Y = -17.0  # mm, MNI: the middle of the brain from front to back
 CT_WINDOW = Window(-1000.0, 2000.0)
-CT_NOISE = 5.0  # HU in a 2 mm voxel of a routine scan, where no `dose` is asked for
+VOXEL = 2.0  # mm in the plane, of which the two lines below speak; slices are equally thick at every size
+CT_NOISE = 5.0  # HU of a routine scan, where no `dose` is asked for
 SNR = 55.0  # top of the window over the noise of one receiver channel
+HEADROOM = 2.0  # how far the window of complex images reaches, in tops: nothing is clipped, k-space stays linear
+SIZES = (0.86, 1.05)  # the smallest and the largest head against the template, along any axis
 
 LABELS = ("background", "scalp", "bone", "csf", "grey matter", "white matter")
 TISSUES = ("air", "fat", "muscle", "bone", "marrow", "csf", "grey", "white", "tumour", "necrosis", "oedema")
@@ -101,6 +105,18 @@ class Switches(NamedTuple):
     protocol: str
     undersampling: float | None
     dose: float | None
+    levels: tuple[float, float] = LEVELS
+    snr: float = SNR
+    ct_window: tuple[float, float] = CT_WINDOW
+    complex: bool = False
+    volume: tuple[int, float] | None = None
+
+    def window(self, contrast: str) -> Window:
+        """What -1 and +1 stand for, in HU or signal."""
+        if contrast == "ct":
+            return Window(*self.ct_window)
+        top = PROTOCOLS[self.protocol][contrast].top
+        return Window(-HEADROOM * top, HEADROOM * top) if self.complex else Window(0.0, top)
 
 
 def load(
@@ -117,6 +133,11 @@ def load(
     protocol: str = "A",
     undersampling: float | None = None,
     dose: float | None = None,
+    levels: tuple[float, float] = LEVELS,
+    snr: float = SNR,
+    ct_window: tuple[float, float] = CT_WINDOW,
+    complex: bool = False,
+    volume: tuple[int, float] | None = None,
 ) -> Cohort:
     """`n` slices (default 1,000) of size² voxels (default 64) over a field of view of 240 mm.
 
@@ -134,6 +155,17 @@ def load(
         protocol: "A" or "B", see `PROTOCOLS`: other contrast, same anatomy.
         undersampling: measure one in this many lines of k-space of every MR contrast, at random, and fill with zero.
         dose: make "ct" by projection, photon counts at this share of a routine dose, and filtered back-projection.
+        levels: lowest and highest slice, mm of MNI z, within -16 to 74.
+        snr: top of the window over the noise's standard deviation (of the real part) in a voxel 2 mm wide, before any
+            undersampling. Wider voxels have more: `mr.voxel_snr`.
+        ct_window: HU that -1 and +1 stand for; what lies outside is clipped.
+        complex: MR images as a receiver has them, (n, 2, size, size): real and imaginary part, with the coil's phase.
+            The window reaches from minus to plus twice the top of the magnitude's, and clips nothing; the magnitude is
+            the image without this switch, at the same noise. CT stays as it is.
+        volume: (slices, mm): so many slices of a subject, `mm` apart from the base upwards, in place of
+            `slices_per_subject`. The first level is drawn. `n` still counts slices and has to be a multiple of that
+            number (the default is the largest up to 1,000). Volumes (subjects, channels, slices, size, size), from the
+            base upwards, are `x.unflatten(0, (-1, slices)).transpose(1, 2)`.
 
     Tensors beside the images:
         "labels" int64 (n, 1, size, size): the tissue with the largest share, as in `classes` (without the lesion).
@@ -148,9 +180,18 @@ def load(
     Raises:
         ValueError: a switch with a value that it can't have; the message lists what it can.
     """
-    size, n, contrasts = size or 64, n or 1000, _names(contrasts)
-    switches = Switches(contrasts, misregistration_mm, lesion, atrophy, protocol, undersampling, dose)
-    _check(split, size, n, slices_per_subject, switches)
+    switches = Switches(
+        _names(contrasts), misregistration_mm, lesion, atrophy, protocol, undersampling, dose,
+        levels, snr, ct_window, complex, volume,
+    )  # fmt: skip
+    _check_switches(switches)
+    if volume is not None:
+        _check_volume(volume, levels, n, slices_per_subject)
+        slices_per_subject = volume[0]
+    size = 64 if size is None else size
+    n = 1000 - (1000 % volume[0] if volume else 0) if n is None else n
+    contrasts = switches.contrasts
+    _check_counts(split, size, n, slices_per_subject)
     tensors = cached(
         "heads",
         dict(split=split, size=size, n=n, seed=seed, slices=slices_per_subject, **switches._asdict()),
@@ -163,7 +204,7 @@ def load(
     if lesion is not None or atrophy is not None:
         found = ["lesion"] * (lesion is not None) + ["atrophy"] * (atrophy is not None)
         classes["label"] = ("healthy", *found, *(["lesion and atrophy"] if len(found) == 2 else []))
-    windows = {c: CT_WINDOW if c == "ct" else Window(0.0, PROTOCOLS[protocol][c].top) for c in contrasts}
+    windows = {c: switches.window(c) for c in contrasts}
     shown = [name for name in ("x", "healthy", "reference") if name in tensors]
     images = dict.fromkeys(shown, contrasts[0]) | {c: c for c in contrasts}
     units = {name: "HU" if c == "ct" else "signal" for name, c in images.items()}
@@ -180,7 +221,8 @@ def load(
         split=split,
         spacing=(FIELD_OF_VIEW / size,) * 2,
         classes=classes,
-        note=f"simulated heads (MNI152 anatomy), {', '.join(c.upper() for c in contrasts)}, protocol {protocol}",
+        note=f"simulated heads (MNI152 anatomy), {', '.join(c.upper() for c in contrasts)}, protocol {protocol}"
+        + ", real and imaginary part" * complex,
     )
 
 
@@ -193,32 +235,79 @@ def _names(contrasts: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     return names
 
 
-def _check(split: str, size: int, n: int, slices: int, switches: Switches) -> None:
-    def require(condition: bool, message: str) -> None:
-        if not condition:
-            raise ValueError(f"heads: {message}")
+# Switches that are a number: what it can be, and whether None turns the switch off.
+NUMBERS = (
+    ("misregistration_mm", 0, 10, "0 to 10 mm", False),
+    ("lesion", 0, 1, "a probability from 0 to 1", True),
+    ("atrophy", 0, 1, "a probability from 0 to 1", True),
+    ("undersampling", 1, 8, "1 to 8", True),
+    ("dose", 0.001, 10, "0.001 to 10 (1 is routine)", True),
+    ("snr", 1, 1e6, "1 to 1,000,000", False),
+)
+# Switches that are two rising numbers: between which.
+RANGES = (("levels", *REACH, "mm"), ("ct_window", -1024, 3071, "HU"))
 
-    def number(value, low: float, high: float) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
-    contrasts, shift, lesion, atrophy, protocol, undersampling, dose = switches
-    require(split in SPLITS, f"unknown split {split!r}; there are {', '.join(SPLITS)}")
-    whole = isinstance(size, int) and size % 8 == 0 and 32 <= size <= 256
-    require(whole, f"size is {size!r}; give a multiple of 8 from 32 to 256")
-    require(isinstance(n, int) and n >= 1, f"n is {n!r}; give a whole number from 1")
-    whole = isinstance(slices, int) and 1 <= slices <= 64
-    require(whole, f"slices_per_subject is {slices!r}; give a whole number from 1 to 64")
-    require(number(shift, 0, 10), f"misregistration_mm is {shift!r}; give 0 to 10 mm")
-    require(not shift or len(contrasts) > 1, "misregistration_mm needs two contrasts or more: the first stays in place")
-    for name, value in (("lesion", lesion), ("atrophy", atrophy)):
-        require(value is None or number(value, 0, 1), f"{name} is {value!r}; give None or a probability from 0 to 1")
-    require(protocol in PROTOCOLS, f"unknown protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
-    given = undersampling is not None
-    require(not given or number(undersampling, 1, 8), f"undersampling is {undersampling!r}; give None or 1 to 8")
-    require(not given or contrasts != ("ct",), "undersampling needs an MR contrast: t1, t2, flair or gre")
-    given = dose is not None
-    require(not given or number(dose, 0.001, 10), f"dose is {dose!r}; give None or 0.001 to 10 (1 is routine)")
-    require(not given or "ct" in contrasts, f"dose needs 'ct' among the contrasts, they are {', '.join(contrasts)}")
+def _check_switches(switches: Switches) -> None:
+    for name, low, high, what, can_be_off in NUMBERS:
+        value = getattr(switches, name)
+        off = can_be_off and value is None
+        _require(off or _number(value, low, high), f"{name} is {value!r}; give {'None or ' * can_be_off}{what}")
+    for name, low, high, unit in RANGES:
+        value = getattr(switches, name)
+        pair = isinstance(value, tuple | list) and len(value) == 2 and all(_number(end, low, high) for end in value)
+        _require(pair and value[0] < value[1], f"{name} is {value!r}; give (low, high) within {low} to {high} {unit}")
+    _require(isinstance(switches.complex, bool), f"complex is {switches.complex!r}; give True or False")
+    names = ", ".join(PROTOCOLS)
+    _require(switches.protocol in PROTOCOLS, f"unknown protocol {switches.protocol!r}; there are {names}")
+
+    given, magnetic, shift = switches.contrasts, switches.contrasts != ("ct",), switches.misregistration_mm
+    ct, listed = "ct" in given, ", ".join(given)
+    for asked, possible, message in (
+        (shift > 0, len(given) > 1, "misregistration_mm needs two contrasts: the first stays in place"),
+        (switches.undersampling is not None, magnetic, "undersampling needs an MR contrast: t1, t2, flair or gre"),
+        (switches.complex, magnetic, "complex needs an MR contrast: t1, t2, flair or gre"),
+        (switches.dose is not None, ct, f"dose needs 'ct' among the contrasts, they are {listed}"),
+        (tuple(switches.ct_window) != CT_WINDOW, ct, f"ct_window needs 'ct' among the contrasts, they are {listed}"),
+    ):
+        _require(not asked or possible, message)
+
+
+def _check_volume(volume: tuple[int, float], levels: tuple[float, float], n: int | None, slices: int) -> None:
+    pair = isinstance(volume, tuple | list) and len(volume) == 2
+    pair = pair and _whole(volume[0], 2, 64) and _number(volume[1], 0.5, 20)
+    _require(pair, f"volume is {volume!r}; give None or (slices, mm): a whole number from 2 to 64, and 0.5 to 20 mm")
+    count, step = volume
+    _require(slices == 1, "volume says how many slices a subject has: leave slices_per_subject at 1")
+    fits = n is None or (_whole(n, 1, math.inf) and n % count == 0)
+    _require(fits, f"n is {n!r}; a volume has {count} slices, so give a multiple of it")
+    needed, there = (count - 1) * step / SIZES[0], levels[1] - levels[0]
+    message = (
+        f"a volume of {count} slices {step:g} mm apart can need {needed:.1f} mm of MNI z (in the smallest head), the "
+        f"levels {levels[0]:g} to {levels[1]:g} span {there:g} mm; give fewer or closer slices, or wider levels"
+    )
+    _require(needed <= there, message)
+
+
+def _check_counts(split: str, size: int, n: int, slices: int) -> None:
+    _require(split in SPLITS, f"unknown split {split!r}; there are {', '.join(SPLITS)}")
+    good = _whole(size, 32, 256) and size % 8 == 0
+    _require(good, f"size is {size!r}; give a multiple of 8 from 32 to 256")
+    _require(_whole(n, 1, math.inf), f"n is {n!r}; give a whole number from 1")
+    _require(_whole(slices, 1, 64), f"slices_per_subject is {slices!r}; give a whole number from 1 to 64")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(f"heads: {message}")
+
+
+def _number(value: object, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _whole(value: object, low: float, high: float) -> bool:
+    return isinstance(value, int) and _number(value, low, high)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -336,10 +425,8 @@ def _stream(seed: int, split: str, index: int, *use: int) -> np.random.Generator
 def _subject(seed: int, split: str, index: int, slices: int, switches: Switches) -> Subject:
     rng = _stream(seed, split, index, 0)
     field = SmoothField.draw
-    low, high = LEVELS
-    places = _stream(seed, split, index, 4).uniform(0, 1, slices)
-    levels = low + (high - low) * (np.arange(slices) + places) / slices
-    scale = np.clip(0.96 + 0.03 * rng.standard_normal() + 0.025 * rng.standard_normal(3), 0.86, 1.05)
+    scale = np.clip(0.96 + 0.03 * rng.standard_normal() + 0.025 * rng.standard_normal(3), *SIZES)
+    levels = _levels(_stream(seed, split, index, 4).uniform(0, 1, slices), switches, scale[2])
     mean, spread = np.array([2.2, 2.0, 3.4, 2.2, 5.0]), np.array([0.25, 0.12, 0.25, 0.15, 0.3])
     thickness = mean * np.clip(1 + spread * rng.standard_normal(5), 0.5, 1.6)
     tissues = len(TISSUES)
@@ -375,6 +462,18 @@ def _subject(seed: int, split: str, index: int, slices: int, switches: Switches)
     shrinks = shrunken.random() < (switches.atrophy or 0)
     person["atrophy"] = (shrunken.uniform(3.0, 5.5), shrunken.uniform(0.4, 0.9)) if shrinks else None
     return Subject(**person)
+
+
+def _levels(places: NDArray, switches: Switches, stretch: float) -> NDArray:
+    """MNI z (mm) of slices: one in each of as many equal parts of the range, or the equal steps of a volume.
+
+    `places`: uniform in 0 to 1, one for each slice. `stretch`: the head's size along z against the template's.
+    """
+    low, high = switches.levels
+    if switches.volume is None:
+        return low + (high - low) * (np.arange(len(places)) + places) / len(places)
+    steps = np.arange(len(places)) * switches.volume[1] / stretch  # mm of the person → mm of the template
+    return low + (high - low - steps[-1]) * places[0] + steps
 
 
 def _lesion(rng: np.random.Generator, levels: NDArray) -> Lesion:
@@ -514,9 +613,11 @@ def _mr_sequence(person: Subject, contrast: str, protocol: str) -> Sequence:
     return sequence._replace(tr=sequence.tr * tr, te=sequence.te * te)
 
 
-def _mr_image(person: Subject, fractions: NDArray, contrast: str, protocol: str, rng: np.random.Generator) -> NDArray:
+def _mr_image(
+    person: Subject, fractions: NDArray, contrast: str, switches: Switches, rng: np.random.Generator
+) -> NDArray:
     """Complex image (size, size): the tissues' signals by share, under the coil's sensitivity, with phase and noise."""
-    sequence = _mr_sequence(person, contrast, protocol)
+    sequence = _mr_sequence(person, contrast, switches.protocol)
     factors = np.concatenate([person.relaxation, person.relaxation[:, 2:]], 1)
     signals = np.array(
         [
@@ -530,7 +631,8 @@ def _mr_image(person: Subject, fractions: NDArray, contrast: str, protocol: str,
     gain = np.exp(person.bias * person.coil.on_plane(line, line, 0.0))
     phase = person.phase.on_plane(line, line, 0.0)
     image = gain * np.tensordot(signals, fractions, 1) * np.exp(1j * phase)
-    return image + mr.complex_noise(image.shape, PROTOCOLS[protocol][contrast].top / SNR, rng)
+    snr = mr.voxel_snr(switches.snr, FIELD_OF_VIEW / len(image), VOXEL)
+    return image + mr.complex_noise(image.shape, sequence.top / snr, rng)
 
 
 def _hounsfield(person: Subject, fractions: NDArray) -> NDArray:
@@ -544,7 +646,7 @@ def _ct_image(person: Subject, fractions: NDArray, dose: float | None, rng: np.r
         pad = len(hu) // 8  # the scanner sees more than the picture shows, so that a shifted head fits
         seen = ct.scan(np.pad(hu, pad, constant_values=-1000.0), spacing, dose=dose, rng=rng)
         return seen[pad:-pad, pad:-pad]
-    return hu + ct.correlated_noise(len(hu), CT_NOISE * (2 / spacing), rng)
+    return hu + ct.correlated_noise(len(hu), CT_NOISE * (VOXEL / spacing), rng)
 
 
 def _simulate(split: str, size: int, n: int, seed: int, slices: int, switches: Switches) -> dict[str, torch.Tensor]:
@@ -569,16 +671,18 @@ def _slice(person: Subject, k: int, size: int, switches: Switches, stream: Calla
 
     def acquire(fractions: NDArray, contrast: str, *, whole: bool = False) -> NDArray:
         """An image in [-1, 1]; `whole`: with all of k-space, or all of a routine dose."""
-        number = CONTRASTS.index(contrast)
+        number, window = CONTRASTS.index(contrast), switches.window(contrast)
         if contrast == "ct":
             dose = 1.0 if whole else switches.dose
-            return _scaled(_ct_image(person, fractions, dose, stream(number, int(whole))), CT_WINDOW)
-        image = _mr_image(person, fractions, contrast, protocol, stream(number, 0))
+            return _scaled(_ct_image(person, fractions, dose, stream(number, int(whole))), window)
+        image = _mr_image(person, fractions, contrast, switches, stream(number, 0))
         if switches.undersampling is not None and not whole:
             lines = mr.cartesian_mask(size, switches.undersampling, stream(number, 1))[None, :, None]
             row.setdefault("sampling", lines)  # the first contrast comes first
             image = mr.from_kspace(mr.to_kspace(image) * lines[0])
-        return _scaled(np.abs(image), Window(0.0, PROTOCOLS[protocol][contrast].top))
+        if switches.complex:
+            return np.concatenate([_scaled(part, window) for part in (image.real, image.imag)])
+        return _scaled(np.abs(image), window)
 
     def anatomy(**which) -> NDArray:
         return _anatomy(person, level, size, **which)
