@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medgan_lib import figures, files, metrics
-from medgan_lib.cohorts import Window
+from medgan_lib import figures, metrics
 from medgan_lib.files.atomic import atomic
+from medgan_lib.own_images.scores import SMALLEST, Item, features, fidelity_scores, like, percentiles
+from medgan_lib.own_images.sides import Side
 
 PREVIEWS = 8  # pictures of each split
 JUDGED = 400  # slices of each side that the two-sample test looks at, at most
-SMALLEST = 11  # pixels along an edge, the window of SSIM
 TITLES = {
     "val": "validation, not trained on: compare settings by this",
     "test": "test, not trained on: look once, at the end",
@@ -27,41 +27,7 @@ TITLES = {
 }
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two domains: the letter of its folder, its units, what -1 and +1 stand for, and grey (1) or colour."""
-
-    letter: str
-    units: str
-    window: Window
-    channels: int
-
-    def scaled(self, values: Any) -> Tensor:
-        """Values in units -> [-1, 1] as float32; what lies outside of the window is clipped."""
-        return self.window.scale(torch.as_tensor(values).double()).float()
-
-    def in_units(self, x: Tensor) -> Tensor:
-        return self.window.units(x.double())
-
-    @property
-    def range_text(self) -> str:
-        return f"{self.window[0]:g} to {self.window[1]:g} {self.units}"
-
-
-@dataclass(frozen=True)
-class Item:
-    """One image and what became of it, in [-1, 1] as (channels, *size): input y, output x, and where there are any the
-    ``reference`` and the input ``restored`` from the output."""
-
-    name: str
-    split: str
-    image: files.Image
-    y: Tensor
-    x: Tensor
-    reference: Tensor | None = None
-    restored: Tensor | None = None
-
-
+@dataclass
 class Report:
     """Collects `Item`s one by one, and keeps of each its scores, some numbers and perhaps a picture, not its images.
 
@@ -69,19 +35,16 @@ class Report:
     trained on, for each split; with them outputs are judged as a set.
     """
 
-    def __init__(self, method: str, source: Side, target: Side, cut: float, seed: int, notes: list[str]) -> None:
-        self.method, self.source, self.target, self.cut, self.seed, self.notes = (
-            method,
-            source,
-            target,
-            cut,
-            seed,
-            notes,
-        )
-        self.rows: dict[str, list[dict[str, Any]]] = {}
-        self.features: dict[tuple[str, str], list[Tensor]] = {}
-        self.percentiles: dict[tuple[str, str], list[Tensor]] = {}
-        self.pictures: list[tuple[str, figures.Picture]] = []
+    method: str
+    source: Side
+    target: Side
+    cut: float
+    seed: int
+    notes: Sequence[str]
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    features: dict[tuple[str, str], list[Tensor]] = field(default_factory=dict)
+    percentiles: dict[tuple[str, str], list[Tensor]] = field(default_factory=dict)
+    pictures: list[tuple[str, figures.Picture]] = field(default_factory=list)
 
     def add(self, item: Item, folder: Path) -> None:
         row: dict[str, Any] = {"image": item.name}
@@ -255,61 +218,6 @@ h2 { font-size: 1.1rem; margin-top: 2rem }
 BODY
 </body></html>
 """
-
-
-def slices(x: Tensor) -> Tensor:
-    """(channels, *size) -> axial slices (n, channels, h, w)."""
-    return x[None] if x.ndim == 3 else x.transpose(0, 1)
-
-
-def like(y: Tensor, x: Tensor) -> Tensor:
-    """The input as an output: grey for as many channels as x has, or the mean of colours."""
-    return y if len(y) == len(x) else y.mean(0, keepdim=True).expand(len(x), *y.shape[1:])
-
-
-def fidelity_scores(x: Tensor, reference: Tensor, window: Window, cut: float) -> dict[str, float | None]:
-    mask = (reference.mean(0, keepdim=True) > cut)[None]
-    a, b = x[None], reference[None]
-    return {
-        "mae": metrics.mae(a, b, window),
-        "mae_foreground": metrics.mae(a, b, window, mask) if mask.any() else None,
-        "psnr": finite(metrics.psnr(a, b)),
-        "ssim": metrics.ssim(slices(x), slices(reference)) if min(x.shape[-2:]) >= SMALLEST else None,
-    }
-
-
-def finite(value: float) -> float | None:
-    """None for the infinite PSNR of equal images, which JSON can't hold."""
-    return value if math.isfinite(value) else None
-
-
-def features(x: Tensor) -> Tensor:
-    """What the two-sample test sees of the slices of an image: deciles of the values, and log power in 8 bands.
-
-    (channels, *size) -> (n, 17), whatever the size.
-    """
-    found = []
-    for one in slices(x).mean(1, keepdim=True):
-        deciles = percentiles(one)[9::10]
-        spectrum = metrics.spectrum(one[None])
-        band = (spectrum.frequency * 16).long().clamp(max=7)
-        power = torch.zeros(8, dtype=torch.float64).index_add(0, band, spectrum.power * spectrum.count)
-        found.append(torch.cat([deciles, (power + 1e-6).log()]))
-    return torch.stack(found)
-
-
-def percentiles(x: Tensor) -> Tensor:
-    """(99,) the 1st to the 99th percentile of the values of an image."""
-    values = x.flatten()[:: max(x.numel() // 10**6, 1)]  # quantile takes no more than 16 million
-    return values.quantile(torch.linspace(0.01, 0.99, 99)).double()
-
-
-def threshold(x: Tensor) -> float:
-    """The value midway between the means of what lies below and above it, in target images in [-1, 1] (isodata)."""
-    from skimage.filters import threshold_isodata
-
-    values = x.flatten()[:: max(x.numel() // 10**6, 1)].numpy()
-    return float(threshold_isodata(values)) if values.min() < values.max() else float(values.min())
 
 
 def average(values: list[float | None]) -> float | None:
