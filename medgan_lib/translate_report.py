@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from medgan_lib import figures, files, metrics
+from medgan_lib.cohorts import Window
 from medgan_lib.files.atomic import atomic
 
 PREVIEWS = 8  # pictures of each split
@@ -32,17 +33,15 @@ class Side:
 
     letter: str
     units: str
-    window: tuple[float, float]
+    window: Window
     channels: int
 
     def scaled(self, values: Any) -> Tensor:
         """Values in units -> [-1, 1] as float32; what lies outside of the window is clipped."""
-        low, high = self.window
-        return (torch.as_tensor(values).double().sub(low) * (2 / (high - low)) - 1).clamp(-1, 1).float()
+        return self.window.scale(torch.as_tensor(values).double()).float()
 
     def in_units(self, x: Tensor) -> Tensor:
-        low, high = self.window
-        return low + (x.double() + 1) * ((high - low) / 2)
+        return self.window.units(x.double())
 
     @property
     def range_text(self) -> str:
@@ -138,8 +137,7 @@ class Report:
         found: dict[str, Any] = {key: average([scores.get(key) for scores in each]) for key in keys}
         if (split, name) in self.features and (split, "real") in self.features:
             ours, real = (torch.stack(self.percentiles[split, who]).mean(0) for who in (name, "real"))
-            low, high = self.target.window
-            found["grey_values"] = float((ours - real).abs().mean() * (high - low) / 2)
+            found["grey_values"] = float((ours - real).abs().mean() * self.target.window.span / 2)
             found["two_sample"] = self.two_sample(split, name)
         return found
 
@@ -269,7 +267,7 @@ def like(y: Tensor, x: Tensor) -> Tensor:
     return y if len(y) == len(x) else y.mean(0, keepdim=True).expand(len(x), *y.shape[1:])
 
 
-def fidelity_scores(x: Tensor, reference: Tensor, window: tuple[float, float], cut: float) -> dict[str, float | None]:
+def fidelity_scores(x: Tensor, reference: Tensor, window: Window, cut: float) -> dict[str, float | None]:
     mask = (reference.mean(0, keepdim=True) > cut)[None]
     a, b = x[None], reference[None]
     return {

@@ -12,9 +12,9 @@ import os
 from functools import partial
 from importlib import import_module
 
-from .cohort import SPLITS, Cohort
+from .cohort import SPLITS, Cohort, Window
 
-__all__ = ["Cohort", "load", "names"]
+__all__ = ["Cohort", "Window", "load", "names"]
 
 # name -> (module, function); imported on use, as some need heavy packages
 EMBEDDED = {

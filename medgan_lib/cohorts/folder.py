@@ -33,7 +33,7 @@ from medgan_lib import files
 from medgan_lib.files import dicom
 from medgan_lib.files.image import stem, without_suffix
 
-from .cohort import SPLITS, Cohort, draw
+from .cohort import SPLITS, Cohort, Window, draw
 
 LABELS, MASKS = "labels.csv", "masks"
 SHARES = {"test": 0.15, "val": 0.15}  # of the subjects, at least one each; the others are "train"
@@ -86,8 +86,8 @@ class Problem:
     A: list[Entry]
     B: list[Entry]
     splits: Mapping[str, str]
-    window_A: tuple[float, float]
-    window_B: tuple[float, float] | None
+    window_A: Window
+    window_B: Window | None
     units_A: str
     units_B: str | None
     problems: list[str]
@@ -423,7 +423,7 @@ def split(keys: Mapping[str, str], kind: str, notes: list[str]) -> tuple[dict[st
 
 def settle(
     entries: list[Entry], training: list[Entry], prefix: str, notes: list[str]
-) -> tuple[str, tuple[float, float], int]:
+) -> tuple[str, Window, int]:
     """Units, window and channels of a domain; the window is computed on its training images only."""
     by_units: dict[str, list[Entry]] = {}
     for entry in entries:
@@ -455,7 +455,7 @@ def settle(
         if not low < high:
             raise ValueError(f"{prefix}all training images have the same single value ({training[0].low:g})")
     notes.append(f"{prefix}{units}, window {low:g} to {high:g}; what lies outside is clipped for networks")
-    return units, (low, high), channels
+    return units, Window(low, high), channels
 
 
 def common(entries: list[Entry], notes: list[str]) -> tuple[tuple[int, int], tuple[int, int, int] | None]:
@@ -527,10 +527,10 @@ def load(
         )
     tensors: dict[str, Tensor] = {}
     for key, side in sides.items():
-        low, high = found.window_A if side == "A" else found.window_B
+        window = found.window_A if side == "A" else found.window_B
         fill = Filler(item, keyed[side], shape, size, whole)
         tensors[key] = fill(lambda entry, side=side: channelled(files.read(entry.path).values, channels[side]))
-        tensors[key] = ((tensors[key].double() - low) * (2 / (high - low)) - 1).clamp_(-1, 1).float()
+        tensors[key] = window.scale(tensors[key].double()).float()
     tensors["crop"], spacing = fill.crop, fill.spacing()
     classes: dict[str, tuple[str, ...]] = {}
     if found.labels:

@@ -15,7 +15,7 @@ from medgan_lib.metrics.marginals import KS, kolmogorov_smirnov
 from medgan_lib.metrics.masks import Detection, components, detection, dice, object_dice
 from medgan_lib.metrics.modes import Modes, modes_covered
 from medgan_lib.metrics.ranking import AUC, auc, auc_interval, roc_curve
-from medgan_lib.metrics.reference import high_frequency_error, mae, psnr, retrieval, same, sharpness, span, ssim
+from medgan_lib.metrics.reference import high_frequency_error, mae, psnr, retrieval, same, sharpness, ssim
 from medgan_lib.metrics.sets import PRDC, Score, frechet, prdc, wasserstein1, with_floor
 from medgan_lib.metrics.spectra import Spectrum, spectrum
 from medgan_lib.metrics.turing import GENERATED, REAL, TuringTest, turing_lessons, turing_test
@@ -72,7 +72,6 @@ __all__ = [
     "same",
     "sharpness",
     "slant",
-    "span",
     "spectrum",
     "spoil",
     "ssim",

@@ -214,8 +214,8 @@ class Yardstick:
             net = Reader(tuple(x.shape[1:]), contents, width)
         file = None if checkpoint is None else Path(checkpoint, f"{name}.pt")
         run = training.fit(
-            Lessons(net, labelled, steps, tuple(faults)), data, steps=steps, batch_size=min(batch_size, len(x)), seed=seed,
-            device=device, precision="float32", checkpoint=file,
+            Lessons(net, labelled, steps, tuple(faults)), data, steps=steps, batch_size=min(batch_size, len(x)),
+            seed=seed, device=device, precision="float32", checkpoint=file,
         )  # fmt: skip
         net.to(run.device)
         return cls(net, *_examined(net, exam, labelled, contents), name)

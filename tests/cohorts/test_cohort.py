@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts.cohort import Cohort
+from medgan_lib.cohorts.cohort import Cohort, Window
 
 
 def cohort(n=12, subjects=None, **changes):
@@ -51,6 +51,23 @@ def test_window_is_linear_and_clips_nothing():
     assert made.from_units(torch.tensor([0, 65535], dtype=torch.int32)).dtype == torch.float32
     with pytest.raises(ValueError, match="no window for 'label', only for x, ct"):
         made.to_units(made["label"], "label")
+
+
+def test_a_window_scales_arrays_and_tensors_and_keeps_double_precision():
+    window = Window(-1000.0, 400.0)
+    assert window.span == 1400 and window == (-1000.0, 400.0) and f"{window}" == "(-1000.0, 400.0)"
+    values = [-1700.0, -1000.0, -300.0, 400.0, 1100.0]
+    assert window.scale(values).tolist() == [-1, -1, 0, 1, 1]
+    assert window.scale(np.array(values), clip=False).tolist() == [-2, -1, 0, 1, 2]
+    assert window.scale(np.array(values, np.int16)).dtype == torch.float32
+    exact = torch.linspace(-1000, 400, 1000, dtype=torch.float64)
+    torch.testing.assert_close(window.units(window.scale(exact)), exact, rtol=1e-15, atol=1e-12)
+
+
+def test_a_pair_of_numbers_becomes_a_window():
+    made = cohort()
+    assert made.window["ct"].span == 1400 and made.select(x="ct").window["x"].units(torch.tensor(0.0)) == -300
+    assert made.digest() == cohort(window={name: Window(*pair) for name, pair in made.window.items()}).digest()
 
 
 def test_select_renames_everything_that_belongs_to_a_tensor():

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from medgan_lib.cohorts.cache import cached
-from medgan_lib.cohorts.cohort import Cohort, subject_ids
+from medgan_lib.cohorts.cohort import Cohort, Window, subject_ids
 from medgan_lib.cohorts.simulated.draws import Draws
 from medgan_lib.physics import projection
 from medgan_lib.physics.projection import ATTENUATION
@@ -28,7 +28,7 @@ from medgan_lib.physics.vessels import resample
 
 NAME = "chests"
 FIELD = 350.0  # mm, edge of the image
-WINDOW = (0.5, 3.3)  # −ln of the share of photons that arrive
+WINDOW = Window(0.5, 3.3)  # −ln of the share of photons that arrive
 STEP, LEAST, MOST = 16, 32, 512  # of the size
 PHOTONS = 5e4  # per mm² before the patient, at dose 1
 SIDES = ("right", "left")  # of the patient: −1 and +1 along the image
@@ -213,7 +213,7 @@ def _batch(draws: Draws, size: int, opacity: float, dose: float, device: float) 
     )
 
     def scaled(image: Tensor) -> Tensor:
-        return ((image - WINDOW[0]) * (2 / (WINDOW[1] - WINDOW[0])) - 1).clamp(-1, 1)[:, None]
+        return WINDOW.scale(image)[:, None]
 
     return {
         "x": scaled(image),

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from medgan_lib.cohorts.cache import cached
-from medgan_lib.cohorts.cohort import SPLITS, Cohort
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, Window
 from medgan_lib.cohorts.simulated.toys import subject_ids
 from medgan_lib.physics import ct, mr
 from medgan_lib.physics.fields import SmoothField
@@ -35,7 +35,7 @@ REACH = (-16, 74)  # mm, MNI z, of levels that can be asked for: what lies beyon
 LOW, HIGH = (-98, -134, -40), (98, 98, 100)  # mm, MNI x, y, z: the box of the template that slices can reach
 FINE = 2.0  # mm: anatomy is computed at most this coarse, then averaged over the voxel
 CENTRE_Y = -17.0  # mm, MNI: the middle of the brain from front to back
-CT_WINDOW = (-1000.0, 2000.0)
+CT_WINDOW = Window(-1000.0, 2000.0)
 VOXEL = 2.0  # mm in the plane, of which the two lines below speak; slices are equally thick at every size
 CT_NOISE = 5.0  # HU of a routine scan, where no `dose` is asked for
 SNR = 55.0  # top of the window over the noise of one receiver channel
@@ -111,12 +111,12 @@ class Switches(NamedTuple):
     complex: bool = False
     volume: tuple[int, float] | None = None
 
-    def window(self, contrast: str) -> tuple[float, float]:
+    def window(self, contrast: str) -> Window:
         """What -1 and +1 stand for, in HU or signal."""
         if contrast == "ct":
-            return self.ct_window
+            return Window(*self.ct_window)
         top = PROTOCOLS[self.protocol][contrast].top
-        return (-HEADROOM * top, HEADROOM * top) if self.complex else (0.0, top)
+        return Window(-HEADROOM * top, HEADROOM * top) if self.complex else Window(0.0, top)
 
 
 def load(
@@ -674,15 +674,15 @@ def _slice(person: Subject, k: int, size: int, switches: Switches, stream: Calla
         number, window = CONTRASTS.index(contrast), switches.window(contrast)
         if contrast == "ct":
             dose = 1.0 if whole else switches.dose
-            return _scaled(_ct_image(person, fractions, dose, stream(number, int(whole))), *window)
+            return _scaled(_ct_image(person, fractions, dose, stream(number, int(whole))), window)
         image = _mr_image(person, fractions, contrast, switches, stream(number, 0))
         if switches.undersampling is not None and not whole:
             lines = mr.cartesian_mask(size, switches.undersampling, stream(number, 1))[None, :, None]
             row.setdefault("sampling", lines)  # the first contrast comes first
             image = mr.from_kspace(mr.to_kspace(image) * lines[0])
         if switches.complex:
-            return np.concatenate([_scaled(part, *window) for part in (image.real, image.imag)])
-        return _scaled(np.abs(image), *window)
+            return np.concatenate([_scaled(part, window) for part in (image.real, image.imag)])
+        return _scaled(np.abs(image), window)
 
     def anatomy(**which) -> NDArray:
         return _anatomy(person, level, size, **which)
@@ -724,9 +724,9 @@ def _slice(person: Subject, k: int, size: int, switches: Switches, stream: Calla
     return row | {name: np.asarray(value, np.float32) for name, value in factors.items()}
 
 
-def _scaled(image: NDArray, low: float, high: float) -> NDArray:
+def _scaled(image: NDArray, window: Window) -> NDArray:
     """Units → float32 (1, size, size), clipped to [-1, 1]."""
-    return np.clip((image - low) * (2 / (high - low)) - 1, -1, 1).astype(np.float32)[None]
+    return window.scale(image).float().numpy()[None]
 
 
 def _labels(fractions: NDArray) -> NDArray:

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from medgan_lib.cohorts.cache import cached
-from medgan_lib.cohorts.cohort import SPLITS, Cohort, subject_ids
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, Window, subject_ids
 
 FIELD = 32.0  # mm, edge of every patch: 1 mm a pixel at the default size
-WINDOW = (-1000.0, 400.0)  # HU, the one of the real `lung_nodules`
+WINDOW = Window(-1000.0, 400.0)  # HU, the one of the real `lung_nodules`
 CLASSES = ("benign-like", "malignant-like")
 RULE = {"per_mm": 0.35, "diameter": 9.0, "per_margin": 4.0, "margin": 0.5}
 
@@ -125,9 +125,8 @@ def _batch(subjects: range, split: str, size: int, seed: int) -> dict[str, Tenso
     hu = hu + coverage * (torch.maximum(ends, hu) - hu)  # a nodule of ground glass does not hide a vessel
     hu = hu + _noise(white[:, 1], step, draws)
 
-    scaled = (hu - WINDOW[0]) * (2 / (WINDOW[1] - WINDOW[0])) - 1
     label = (draws.uniform() < malignancy(factors["diameter"], factors["margin"])).long()
-    return {"x": scaled.clamp(-1, 1).reshape(n, 1, size, size), **factors, "label": label}
+    return {"x": WINDOW.scale(hu).reshape(n, 1, size, size), **factors, "label": label}
 
 
 def _nodule(draws: _Draws, grid: Tensor, step: float, blur: Tensor) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from medgan_lib.cohorts.cache import cached
-from medgan_lib.cohorts.cohort import Cohort, subject_ids
+from medgan_lib.cohorts.cohort import Cohort, Window, subject_ids
 from medgan_lib.cohorts.simulated.draws import Draws
 from medgan_lib.physics import interference as physics
 
 NAME = "retinas"
 DEPTH, WIDTH = 0.96, 6.0  # mm
-WINDOW = (-5.0, 33.0)  # dB
+WINDOW = Window(-5.0, 33.0)  # dB
 STEP, LEAST, MOST = 8, 32, 512  # of the size
 RESOLUTION = 3.0  # µm, standard deviation of the axial point spread
 KINDS = ("drusen", "fluid")
@@ -150,7 +150,7 @@ def _batch(draws: Draws, size: int, abnormal: float, kinds: tuple[str, ...]) -> 
         under = torch.sigmoid((depth[:, None] - boundaries[:, None, 1] - 20) / 12)
         intensity = intensity * (1 - under * shadow[:, None])
         x = physics.to_db((intensity + 1) * grain)  # the detector's noise, 1, is speckled as well
-        return ((x - WINDOW[0]) * (2 / (WINDOW[1] - WINDOW[0])) - 1).clamp(-1, 1)[:, None]
+        return WINDOW.scale(x)[:, None]
 
     none = torch.zeros(n, size, size)
     inside, mask, content = _filled(anomaly, sick, depth, x, resolution)
