@@ -1,12 +1,28 @@
-"""Simulated heads: what is in them, and where."""
+"""The simulated heads: paired to the voxel, truth that is true, switches that change what they say and nothing else."""
 
 import numpy as np
 import pytest
 import torch
-from head_cohorts import LABEL, MR, load, median
 
-from medgan_lib.cohorts.simulated import heads
+from medgan_lib import cohorts
+from medgan_lib.cohorts.simulated import head_anatomy, head_scanner, heads
+from medgan_lib.cohorts.simulated.head_anatomy import centres, draw_subject, random_stream, tissue_shares
 from medgan_lib.physics import ct, mr
+
+MR = ("t1", "t2", "flair", "gre")
+LABEL = {name: index for index, name in enumerate(heads.LABELS)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        head_anatomy.load_atlas.cache_clear()
+        yield
+
+
+def load(n=12, split="train", **switches):
+    return cohorts.load("heads", split, n=n, **switches)
 
 
 @pytest.fixture(scope="module")
@@ -14,9 +30,13 @@ def paired(own_cache):
     return load(24, contrasts=(*MR, "ct"), seed=5)
 
 
+def median(cohort, contrast, label):
+    return float(cohort.to_units(cohort[contrast], contrast)[cohort["labels"] == LABEL[label]].median())
+
+
 def pure(person, level, size, tissue, share=0.98):
     """Voxels that hold (almost) nothing else."""
-    return torch.from_numpy(heads._anatomy(person, level, size)[tissue] > share)
+    return torch.from_numpy(tissue_shares(person, level, size)[tissue] > share)
 
 
 def test_cohort_says_what_it_is(paired):
@@ -60,14 +80,14 @@ def test_a_voxel_of_one_tissue_has_that_tissues_value():
     switches = heads.Switches((*MR, "ct"), 0.0, None, None, "A", None, None)
     size = 128
     for index in range(3):
-        person = heads._subject(0, "train", index, 1, switches)
+        person = draw_subject(0, "train", index, 1, switches)
         level = person.levels[0]
-        row = heads._slice(person, 0, size, switches, lambda *use, i=index: heads._stream(0, "train", i, 3, 0, *use))
+        row = heads._slice(person, 0, size, switches, lambda *use, i=index: random_stream(0, "train", i, 3, 0, *use))
         hu = torch.from_numpy(row["ct"][0] + 1) * 1500 - 1000
-        line = heads._line(size)
+        line = centres(size)
         gain = torch.from_numpy(np.exp(person.bias * person.coil.on_plane(line, line, 0.0)))
-        sequence = heads._mr_sequence(person, "t1", "A")
-        for tissue, name in ((heads.WHITE, "white"), (heads.GREY, "grey")):
+        sequence = head_scanner.mr_sequence(person, "t1", "A")
+        for tissue, name in ((head_anatomy.WHITE, "white"), (head_anatomy.GREY, "grey")):
             where = pure(person, level, size, tissue)
             assert where.sum() > 40
             assert hu[where].mean() == pytest.approx(ct.HU[name] + person.attenuation[tissue], abs=2)
@@ -79,7 +99,7 @@ def test_a_voxel_of_one_tissue_has_that_tissues_value():
 
 
 def test_fluid_is_nulled_in_flair_for_the_nominal_tissue():
-    for protocol in heads.PROTOCOLS.values():
+    for protocol in head_scanner.PROTOCOLS.values():
         fluid, grey = (protocol["flair"].signal(mr.TISSUES[name]) for name in ("csf", "grey"))
         assert abs(fluid) < 1e-9 < grey
 
@@ -87,8 +107,8 @@ def test_fluid_is_nulled_in_flair_for_the_nominal_tissue():
 def test_shares_sum_to_one():
     switches = heads.Switches(("t1",), 0.0, 1.0, 1.0, "A", None, None)
     for index in range(6):
-        person = heads._subject(1, "train", index, 1, switches)
-        fractions = heads._anatomy(person, person.levels[0], 64)
+        person = draw_subject(1, "train", index, 1, switches)
+        fractions = tissue_shares(person, person.levels[0], 64)
         assert np.allclose(fractions.sum(0), 1, atol=1e-5)
         assert fractions.min() > -1e-6
 
@@ -96,8 +116,8 @@ def test_shares_sum_to_one():
 def test_half_resolution_is_the_mean_of_full():
     """Partial volume: the shares of a voxel are those of the four voxels in it, up to how finely they are computed."""
     switches = heads.Switches(("t1",), 0.0, None, None, "A", None, None)
-    person = heads._subject(2, "train", 0, 1, switches)
-    fine, coarse = (heads._anatomy(person, person.levels[0], size) for size in (128, 64))
+    person = draw_subject(2, "train", 0, 1, switches)
+    fine, coarse = (tissue_shares(person, person.levels[0], size) for size in (128, 64))
     assert np.allclose(fine.reshape(-1, 64, 2, 64, 2).mean((2, 4)), coarse, atol=1e-5)
 
 
@@ -140,8 +160,8 @@ def test_slices_of_a_subject_share_its_anatomy():
 def test_neighbouring_slices_look_alike():
     """Levels 1 mm apart in one head are closer than the same level in two heads."""
     switches = heads.Switches(("t1",), 0.0, None, None, "A", None, None)
-    a, b = (heads._subject(0, "train", i, 1, switches) for i in (0, 1))
-    here, near, other = heads._anatomy(a, 20.0, 64), heads._anatomy(a, 21.0, 64), heads._anatomy(b, 20.0, 64)
+    a, b = (draw_subject(0, "train", i, 1, switches) for i in (0, 1))
+    here, near, other = tissue_shares(a, 20.0, 64), tissue_shares(a, 21.0, 64), tissue_shares(b, 20.0, 64)
     assert abs(here - near).mean() < 0.3 * abs(here - other).mean()
 
 
@@ -167,10 +187,10 @@ def test_misregistration_moves_by_the_stated_distance(mm):
 def test_the_moved_head_is_the_same_head():
     """A shift by whole voxels moves the tissues by whole voxels, exactly."""
     switches = heads.Switches(("t1",), 0.0, 1.0, None, "A", None, None)
-    person = heads._subject(7, "train", 0, 1, switches)
+    person = draw_subject(7, "train", 0, 1, switches)
     level = person.levels[0]
-    here = heads._anatomy(person, level, 64)
-    there = heads._anatomy(person, level, 64, shift=np.array([7.5, -3.75]))
+    here = tissue_shares(person, level, 64)
+    there = tissue_shares(person, level, 64, shift=np.array([7.5, -3.75]))
     assert np.allclose(there[:, 4:-4, 4:-4], np.roll(here, (-1, 2), (1, 2))[:, 4:-4, 4:-4], atol=2e-4)
 
 
@@ -196,11 +216,11 @@ def test_a_lesion_changes_nothing_beyond_its_oedema():
 
 def test_heads_fit_into_the_picture():
     switches = heads.Switches(("t1",), 0.0, None, None, "A", None, None)
-    line = heads._line(32)
+    line = centres(32)
     radius = np.hypot(line, line[:, None])
     for index in range(60):
-        person = heads._subject(11, "train", index, 1, switches)
-        body = 1 - heads._anatomy(person, person.levels[0], 32)[heads.AIR]
+        person = draw_subject(11, "train", index, 1, switches)
+        body = 1 - tissue_shares(person, person.levels[0], 32)[head_anatomy.AIR]
         assert radius[body > 0.05].max() < 122
         assert radius[body > 0.5].max() > 60
 
@@ -209,7 +229,7 @@ def test_lesions_come_at_the_stated_rate():
     assert load(8, lesion=0.0)["mask"].sum() == 0
     assert load(8, lesion=0.0)["label"].sum() == 0
     switches = heads.Switches(("t1",), 0.0, 0.3, None, "A", None, None)
-    rate = np.mean([heads._subject(0, "train", i, 1, switches).lesion is not None for i in range(400)])
+    rate = np.mean([draw_subject(0, "train", i, 1, switches).lesion is not None for i in range(400)])
     assert rate == pytest.approx(0.3, abs=0.08)
 
 
@@ -244,3 +264,93 @@ def test_both_illnesses_have_four_classes():
     healthy = cohort["label"] == 0
     same = (cohort.x == cohort["healthy"]).flatten(1).all(1)
     assert same[healthy & (cohort["oedema"].flatten(1).sum(1) == 0)].all() and not same[~healthy].any()
+
+
+def test_protocol_changes_the_contrast_not_the_anatomy():
+    a, b = (load(8, contrasts=(*MR, "ct"), seed=3, protocol=p) for p in "AB")
+    assert torch.equal(a["labels"], b["labels"]) and torch.equal(a["ct"], b["ct"])
+    assert torch.equal(a["ventricle_mm"], b["ventricle_mm"])
+    for contrast in MR:
+        assert not torch.allclose(a[contrast], b[contrast], atol=0.1)
+        assert (b[contrast] >= 1).float().mean() < 0.01  # no protocol burns out
+
+    def ratio(cohort, contrast, over, under):
+        return median(cohort, contrast, over) / median(cohort, contrast, under)
+
+    assert ratio(a, "t2", "scalp", "grey matter") > 1.3 * ratio(b, "t2", "scalp", "grey matter")  # fat saturation
+    assert ratio(b, "flair", "scalp", "grey matter") > 1.3 * ratio(a, "flair", "scalp", "grey matter")
+
+
+def test_undersampling_keeps_the_measured_lines():
+    cohort = load(4, undersampling=3, seed=3)
+    full = load(4, seed=3)
+    assert torch.equal(cohort["reference"], full.x)
+    assert cohort["sampling"].shape == (4, 1, 64, 1)
+    assert (cohort["sampling"].sum((1, 2, 3)) == 21).all()
+    assert (cohort.x - full.x).pow(2).mean() > 1e-3
+    assert torch.allclose(load(4, undersampling=1, seed=3).x, full.x, atol=1e-6)
+
+
+def test_dose_changes_the_noise_and_little_else():
+    switches = {"contrasts": ("ct", "t1"), "seed": 3, "n": 3}
+    low, fine, usual = load(dose=0.1, **switches), load(dose=10, **switches), load(**switches)
+    assert torch.equal(low["t1"], usual["t1"])
+    brain = (low["labels"] >= LABEL["grey matter"]).float()
+    brain = torch.nn.functional.avg_pool2d(brain, 5, 1, 2) > 0.99
+
+    def noise(a, b):
+        return float(((a - b) * 1500)[brain].std())  # HU
+
+    assert noise(low.x, fine.x) / noise(low["reference"], fine.x) == pytest.approx(np.sqrt(10.1 / 1.1), rel=0.1)
+    assert 2 < noise(low["reference"], fine.x) < 8
+    shifted = load(dose=1.0, contrasts=("t1", "ct"), seed=3, n=2, misregistration_mm=10)
+    assert (shifted["ct"] > 0.2).flatten(1).any(1).all()
+    assert abs(((fine.x - usual.x) * 1500)[brain].mean()) < 3
+
+
+@pytest.mark.parametrize(
+    ("switches", "message"),
+    [
+        ({"contrasts": ("t3",)}, "unknown contrast 't3'; give one or more, each once, of t1, t2, flair, gre, ct"),
+        ({"contrasts": ()}, "of t1, t2, flair, gre, ct"),
+        ({"contrasts": ("t1", "t1")}, "each once"),
+        ({"size": 63}, "multiple of 8 from 32 to 256"),
+        ({"size": 24}, "multiple of 8 from 32 to 256"),
+        ({"size": 512}, "multiple of 8 from 32 to 256"),
+        ({"protocol": "C"}, "unknown protocol 'C'; there are A, B"),
+        ({"lesion": 1.5}, "lesion is 1.5; give None or a probability"),
+        ({"atrophy": "yes"}, "atrophy is 'yes'; give None or a probability"),
+        ({"lesion": True}, "lesion is True"),
+        ({"misregistration_mm": -1.0, "contrasts": ("t1", "ct")}, "give 0 to 10 mm"),
+        ({"misregistration_mm": float("nan"), "contrasts": ("t1", "ct")}, "give 0 to 10 mm"),
+        ({"misregistration_mm": 2.0}, "needs two contrasts"),
+        ({"slices_per_subject": 0}, "whole number from 1 to 64"),
+        ({"undersampling": 0.5}, "None or 1 to 8"),
+        ({"undersampling": 2, "contrasts": ("ct",)}, "needs an MR contrast"),
+        ({"dose": 0.0, "contrasts": ("ct",)}, "0.001 to 10"),
+        ({"dose": 0.5}, "needs 'ct'"),
+        ({"split": "dev"}, "train, val, test"),
+        ({"levels": (30, 5)}, "levels is (30, 5); give (low, high) within -16 to 74 mm"),
+        ({"levels": (-20, 5)}, "within -16 to 74 mm"),
+        ({"levels": 10}, "levels is 10; give (low, high)"),
+        ({"snr": 0}, "snr is 0; give 1 to 1,000,000"),
+        ({"snr": None}, "snr is None; give 1 to"),
+        ({"snr": float("inf")}, "snr is inf; give 1 to"),
+        ({"ct_window": (100, -100), "contrasts": ("ct",)}, "ct_window is (100, -100); give (low, high)"),
+        ({"ct_window": (-100, 100)}, "ct_window needs 'ct' among the contrasts, they are t1"),
+        ({"complex": "yes"}, "complex is 'yes'; give True or False"),
+        ({"complex": True, "contrasts": ("ct",)}, "complex needs an MR contrast"),
+        ({"volume": 8}, "volume is 8; give None or (slices, mm)"),
+        ({"volume": (1, 5.0)}, "a whole number from 2 to 64, and 0.5 to 20 mm"),
+        ({"volume": (4, 0)}, "a whole number from 2 to 64, and 0.5 to 20 mm"),
+        ({"volume": (4, 5.0), "slices_per_subject": 4}, "leave slices_per_subject at 1"),
+        ({"volume": (5, 5.0)}, "n is 12; a volume has 5 slices, so give a multiple of it"),
+        ({"volume": (12, 6)}, "12 slices 6 mm apart can need 76.7 mm of MNI z (in the smallest head), the levels"),
+        ({"tumour": 0.5}, "lesion"),
+    ],
+)
+def test_wrong_switches_say_what_is_right(switches, message):
+    with pytest.raises(ValueError) as error:
+        load(**switches)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
