@@ -13,7 +13,6 @@ Images are in radiological orientation: the front of the head is up, the patient
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -263,12 +262,11 @@ def _whole(value: object, low: float, high: float) -> bool:
 
 
 def _simulate(split: str, size: int, n: int, seed: int, slices: int, switches: Switches) -> dict[str, torch.Tensor]:
-    from tqdm.auto import tqdm
+    from medgan_lib.training.progress import watched  # here: how it is shown is no part of what a cohort is
 
-    quiet = "MEDGAN_PROGRESS" in os.environ or n < 300  # a few seconds; the pipeline shows its own progress
     subjects = range(math.ceil(n / slices))
     rows: list[dict] = []
-    for index in tqdm(subjects, desc="simulating heads", unit="subject", disable=quiet, leave=False):
+    for index in watched(subjects, "simulating heads", unit="subject", hidden=n < 300):
         person = draw_subject(seed, split, index, slices, switches)
         for k in range(slices):
             rows.append(
