@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from medgan_lib.methods import FAnoGAN, anogan, anomaly_scores, latent_search
+from medgan_lib.methods.base import frozen
 from medgan_lib.networks import ClassCritic, Critic, Encoder, Generator, MinibatchDiscrimination
 
 LATENT, PIXELS, FEATURES, LAM = 3, 12, 5, 0.3
@@ -219,7 +220,7 @@ def signed(generated: Tensor, x: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def in_training_mode(*networks: nn.Module):
-    with anogan.frozen(nn.ModuleList(networks)):
+    with frozen(nn.ModuleList(networks)):
         yield
 
 

@@ -342,7 +342,7 @@ def broken_files(root):
     good = (root / "A" / "case0.nii.gz").read_bytes()
     (root / "A" / "case1.nii.gz").write_bytes(good[:-30])
     (root / "B" / "case2.nii.gz").write_bytes(b"")
-    (root / "B" / "case4.nii.gz").write_bytes(gzip.compress(b"text" * 200))
+    (root / "B" / "case4.nii.gz").write_bytes(gzip.compress(b"text" * 200, mtime=0))
 
 
 def text_as_picture(root):

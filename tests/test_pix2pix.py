@@ -1,4 +1,4 @@
-"""Chapter 08: baselines, the pieces that the notebook defines itself, and Pix2Pix on problems with known answers."""
+"""Chapter 08: the pieces that the notebook defines itself, and Pix2Pix on problems with known answers."""
 
 import ast
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from medgan_lib import metrics, networks, training
+from medgan_lib import networks, training
 from medgan_lib.methods import Pix2Pix
 from pipeline import ROOT
 
@@ -25,49 +25,6 @@ def from_chapter(*names, **namespace):
 
 def images(n=4, size=16, channels=1, seed=0):
     return torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-
-
-# --- baselines ------------------------------------------------------------------------------------
-
-
-def test_an_affine_map_is_recovered_and_clipped() -> None:
-    y = images()
-    found = metrics.affine_map(y, -0.4 * y + 0.2)
-    assert found == pytest.approx((-0.4, 0.2), abs=1e-6)
-    assert torch.allclose(found(y), -0.4 * y + 0.2, atol=1e-6)
-    assert metrics.Affine(5.0, 0.0)(y).abs().max() == 1
-
-
-def test_the_affine_map_has_the_least_squared_error() -> None:
-    y, x = images(), images(seed=1)
-    best = metrics.affine_map(y, x)
-    error = (best.slope * y + best.offset - x).square().mean()
-    for slope, offset in ((0.05, 0), (-0.05, 0), (0, 0.05), (0, -0.05)):
-        assert ((best.slope + slope) * y + best.offset + offset - x).square().mean() > error
-
-
-def test_a_constant_input_gives_the_mean() -> None:
-    x = images()
-    assert metrics.affine_map(torch.full_like(x, 0.3), x)(torch.full_like(x, 0.3)).mean() == pytest.approx(
-        float(x.mean()), abs=1e-6
-    )
-
-
-def test_the_mean_image_ignores_its_input() -> None:
-    x = images(6)
-    answer = metrics.mean_image(x, images(3, seed=2))
-    assert answer.shape == (3, 1, 16, 16)
-    assert torch.equal(answer[0], answer[2])
-    assert torch.allclose(answer[0], x.mean(0))
-
-
-def test_baselines_say_what_does_not_fit() -> None:
-    with pytest.raises(ValueError, match="pairs of the same shape"):
-        metrics.affine_map(images(), images(size=8))
-    with pytest.raises(ValueError, match="references of shape"):
-        metrics.mean_image(images(), images(size=8))
-    with pytest.raises(ValueError, match="0 references"):
-        metrics.mean_image(images()[:0], images())
 
 
 # --- what the notebook defines --------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Chapter 14: steps and walks, tubes as closed surfaces, STL files, faults of tubes, distances of distributions."""
+"""Chapter 14: steps and walks, tubes as closed surfaces, STL files, faults of tubes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from scipy.stats import ks_2samp
 from torch import Tensor
 
 from medgan_lib import networks, training
 from medgan_lib.files import mesh
 from medgan_lib.methods import GAN
-from medgan_lib.metrics import kolmogorov_smirnov
 from medgan_lib.physics import tubes, vessels
 
 F64 = torch.float64
@@ -289,46 +287,6 @@ def test_no_file_is_overwritten(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"ends in \.stl"):
         mesh.write_stl(tmp_path / "a.obj", POINTS, [[0, 1, 2]])
     assert [p.name for p in tmp_path.iterdir()] == ["a.stl"]
-
-
-# --- distances of distributions -----------------------------------------------------------------------------------
-
-
-def test_the_distance_is_that_of_scipy() -> None:
-    draw = torch.Generator().manual_seed(0)
-    for n, m, shift, ties in ((50, 50, 0.5, False), (30, 200, 0.0, False), (40, 60, 0.3, True)):
-        a, b = torch.randn(n, generator=draw, dtype=F64), torch.randn(m, generator=draw, dtype=F64) + shift
-        if ties:
-            a, b = (x.mul(2).round() for x in (a, b))
-        found, theirs = kolmogorov_smirnov(a, b), ks_2samp(a.numpy(), b.numpy())
-        assert found.value == pytest.approx(theirs.statistic, abs=1e-12)
-        gap = (a <= found.at).double().mean() - (b <= found.at).double().mean()
-        assert abs(float(gap)) == pytest.approx(found.value, abs=1e-12)
-    same = kolmogorov_smirnov(a, a)
-    assert (same.value, same.low) == (0, 0)
-    apart = kolmogorov_smirnov(a, a + 100)
-    assert (apart.value, apart.high) == (1, 1)
-
-
-@pytest.mark.parametrize("shift", [0.0, 0.25, 1.0])
-def test_the_interval_holds_the_truth(shift: float) -> None:
-    truth = math.erf(shift / 2 / math.sqrt(2))  # of two unit Gaussians
-    draw = torch.Generator().manual_seed(1)
-    held, width = 0, 0.0
-    for _ in range(300):
-        found = kolmogorov_smirnov(torch.randn(200, generator=draw), torch.randn(150, generator=draw) + shift)
-        held += found.low <= truth <= found.high
-        width += (found.high - found.low) / 300
-    assert held / 300 >= 0.95 and width < 0.3
-
-
-def test_distances_of_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least 2 values"):
-        kolmogorov_smirnov(torch.zeros(1), torch.zeros(5))
-    with pytest.raises(ValueError, match="at least 2 values"):
-        kolmogorov_smirnov(torch.zeros(4, 2), torch.zeros(5))
-    with pytest.raises(ValueError, match="not finite"):
-        kolmogorov_smirnov(torch.tensor([0.0, math.nan]), torch.zeros(5))
 
 
 # --- the game on sequences ----------------------------------------------------------------------------------------

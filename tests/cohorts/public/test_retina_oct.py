@@ -189,7 +189,10 @@ def test_fetching_verifies_and_makes_what_the_loader_reads(root, tmp_path, monke
     "path, data, message",
     [
         ("7-Input.tif", b"II*\0nothing", "7-Input.tif can't be read as a TIFF"),
-        ("no_aug/x/AMD_0001_0000.nii.gz", gzip.compress(bytes(500)), "AMD_0001_0000.nii.gz can't be read as NIfTI"),
+        (
+            "no_aug/x/AMD_0001_0000.nii.gz", gzip.compress(bytes(500), mtime=0),
+            "AMD_0001_0000.nii.gz can't be read as NIfTI",
+        ),
         ("no_aug/x/AMD_0001_0000.nii.gz", nifti(np.zeros((256, 256)), True), "AMD_0001_0000.nii.gz is empty"),
         ("no_aug/x/AMD_0001_0000.nii.gz", nifti(np.eye(64), True), r"AMD_0001_0000.nii.gz has shape \(64, 64, 3\)"),
     ],

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score, roc_curve
 
 from medgan_lib.metrics import ranking
 
@@ -25,17 +24,22 @@ def check_pairs():
             for b in score[~positive].tolist()
         ]
         assert math.isclose(ranking.auc(score, positive), sum(won) / len(won), rel_tol=1e-12)
-        assert math.isclose(ranking.auc(score, positive), roc_auc_score(positive, score), rel_tol=1e-12)
         assert math.isclose(ranking.auc(-score, positive), 1 - ranking.auc(score, positive), rel_tol=1e-12)
+
+
+def check_value():
+    score, positive = scores()
+    assert math.isclose(ranking.auc_interval(score, positive).value, ranking.auc(score, positive), rel_tol=1e-12)
 
 
 def check_curve():
     score, positive = scores()
     false, true = ranking.roc_curve(score, positive)
     assert math.isclose(torch.trapezoid(true, false).item(), ranking.auc(score, positive), rel_tol=1e-12)
-    wanted = roc_curve(positive, score, drop_intermediate=False)
-    torch.testing.assert_close(false, torch.from_numpy(wanted[0]))
-    torch.testing.assert_close(true, torch.from_numpy(wanted[1]))
+    thresholds = [math.inf, *sorted(set(score.tolist()), reverse=True)]
+    for found, part in ((false, score[~positive]), (true, score[positive])):
+        wanted = [(part >= threshold).double().mean().item() for threshold in thresholds]
+        torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64))
 
 
 def check_copies():
@@ -63,7 +67,7 @@ def check_coverage():
     assert 0.90 <= sum(held) / len(held) <= 0.985
 
 
-CHECKS = {"pairs": check_pairs, "curve": check_curve, "copies": check_copies, "coverage": check_coverage}
+CHECKS = {"pairs": check_pairs, "value": check_value, "curve": check_curve, "copies": check_copies, "coverage": check_coverage}
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -79,7 +83,11 @@ def turned(above, below):
     return (above[:, None] < below).double() + 0.5 * (above[:, None] == below).double()
 
 
-real_interval = ranking.auc_interval
+real_parts, real_interval = ranking._parts, ranking.auc_interval
+
+
+def swapped(score, positive):
+    return real_parts(-score, positive)
 
 
 def by_image(score, positive, subjects=None, **options):
@@ -92,8 +100,9 @@ def halved(score, positive, subjects=None, **options):
 
 
 MUTANTS = {
-    "a tie is won": ("_ahead", ties_won, ("pairs", "curve")),
-    "turned round": ("_ahead", turned, ("pairs", "curve")),
+    "a tie is won": ("_ahead", ties_won, ("value",)),
+    "turned round": ("_ahead", turned, ("value",)),
+    "higher is negative": ("_parts", swapped, ("pairs", "curve")),
     "images for subjects": ("auc_interval", by_image, ("copies", "coverage")),
     "half the interval": ("auc_interval", halved, ("coverage",)),
 }

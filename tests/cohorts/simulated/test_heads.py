@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from medgan_lib import cohorts
-from medgan_lib.cohorts.simulated import heads
+from medgan_lib.cohorts.simulated import head_anatomy, head_scanner, heads
+from medgan_lib.cohorts.simulated.head_anatomy import centres, draw_subject, random_stream, tissue_shares
 from medgan_lib.physics import ct, mr
 
 MR = ("t1", "t2", "flair", "gre")
@@ -16,7 +17,7 @@ LABEL = {name: index for index, name in enumerate(heads.LABELS)}
 def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        heads._atlas.cache_clear()
+        head_anatomy.load_atlas.cache_clear()
         yield
 
 
@@ -35,7 +36,7 @@ def median(cohort, contrast, label):
 
 def pure(person, level, size, tissue, share=0.98):
     """Voxels that hold (almost) nothing else."""
-    return torch.from_numpy(heads._anatomy(person, level, size)[tissue] > share)
+    return torch.from_numpy(tissue_shares(person, level, size)[tissue] > share)
 
 
 def test_cohort_says_what_it_is(paired):
@@ -79,14 +80,14 @@ def test_a_voxel_of_one_tissue_has_that_tissues_value():
     switches = heads.Switches((*MR, "ct"), 0.0, None, None, "A", None, None)
     size = 128
     for index in range(3):
-        person = heads._subject(0, "train", index, 1, switches)
+        person = draw_subject(0, "train", index, 1, switches)
         level = person.levels[0]
-        row = heads._slice(person, 0, size, switches, lambda *use, i=index: heads._stream(0, "train", i, 3, 0, *use))
+        row = heads._slice(person, 0, size, switches, lambda *use, i=index: random_stream(0, "train", i, 3, 0, *use))
         hu = torch.from_numpy(row["ct"][0] + 1) * 1500 - 1000
-        line = heads._line(size)
+        line = centres(size)
         gain = torch.from_numpy(np.exp(person.bias * person.coil.on_plane(line, line, 0.0)))
-        sequence = heads._mr_sequence(person, "t1", "A")
-        for tissue, name in ((heads.WHITE, "white"), (heads.GREY, "grey")):
+        sequence = head_scanner.mr_sequence(person, "t1", "A")
+        for tissue, name in ((head_anatomy.WHITE, "white"), (head_anatomy.GREY, "grey")):
             where = pure(person, level, size, tissue)
             assert where.sum() > 40
             assert hu[where].mean() == pytest.approx(ct.HU[name] + person.attenuation[tissue], abs=2)
@@ -98,7 +99,7 @@ def test_a_voxel_of_one_tissue_has_that_tissues_value():
 
 
 def test_fluid_is_nulled_in_flair_for_the_nominal_tissue():
-    for protocol in heads.PROTOCOLS.values():
+    for protocol in head_scanner.PROTOCOLS.values():
         fluid, grey = (protocol["flair"].signal(mr.TISSUES[name]) for name in ("csf", "grey"))
         assert abs(fluid) < 1e-9 < grey
 
@@ -106,8 +107,8 @@ def test_fluid_is_nulled_in_flair_for_the_nominal_tissue():
 def test_shares_sum_to_one():
     switches = heads.Switches(("t1",), 0.0, 1.0, 1.0, "A", None, None)
     for index in range(6):
-        person = heads._subject(1, "train", index, 1, switches)
-        fractions = heads._anatomy(person, person.levels[0], 64)
+        person = draw_subject(1, "train", index, 1, switches)
+        fractions = tissue_shares(person, person.levels[0], 64)
         assert np.allclose(fractions.sum(0), 1, atol=1e-5)
         assert fractions.min() > -1e-6
 
@@ -115,8 +116,8 @@ def test_shares_sum_to_one():
 def test_half_resolution_is_the_mean_of_full():
     """Partial volume: the shares of a voxel are those of the four voxels in it, up to how finely they are computed."""
     switches = heads.Switches(("t1",), 0.0, None, None, "A", None, None)
-    person = heads._subject(2, "train", 0, 1, switches)
-    fine, coarse = (heads._anatomy(person, person.levels[0], size) for size in (128, 64))
+    person = draw_subject(2, "train", 0, 1, switches)
+    fine, coarse = (tissue_shares(person, person.levels[0], size) for size in (128, 64))
     assert np.allclose(fine.reshape(-1, 64, 2, 64, 2).mean((2, 4)), coarse, atol=1e-5)
 
 
@@ -159,8 +160,8 @@ def test_slices_of_a_subject_share_its_anatomy():
 def test_neighbouring_slices_look_alike():
     """Levels 1 mm apart in one head are closer than the same level in two heads."""
     switches = heads.Switches(("t1",), 0.0, None, None, "A", None, None)
-    a, b = (heads._subject(0, "train", i, 1, switches) for i in (0, 1))
-    here, near, other = heads._anatomy(a, 20.0, 64), heads._anatomy(a, 21.0, 64), heads._anatomy(b, 20.0, 64)
+    a, b = (draw_subject(0, "train", i, 1, switches) for i in (0, 1))
+    here, near, other = tissue_shares(a, 20.0, 64), tissue_shares(a, 21.0, 64), tissue_shares(b, 20.0, 64)
     assert abs(here - near).mean() < 0.3 * abs(here - other).mean()
 
 
@@ -186,10 +187,10 @@ def test_misregistration_moves_by_the_stated_distance(mm):
 def test_the_moved_head_is_the_same_head():
     """A shift by whole voxels moves the tissues by whole voxels, exactly."""
     switches = heads.Switches(("t1",), 0.0, 1.0, None, "A", None, None)
-    person = heads._subject(7, "train", 0, 1, switches)
+    person = draw_subject(7, "train", 0, 1, switches)
     level = person.levels[0]
-    here = heads._anatomy(person, level, 64)
-    there = heads._anatomy(person, level, 64, shift=np.array([7.5, -3.75]))
+    here = tissue_shares(person, level, 64)
+    there = tissue_shares(person, level, 64, shift=np.array([7.5, -3.75]))
     assert np.allclose(there[:, 4:-4, 4:-4], np.roll(here, (-1, 2), (1, 2))[:, 4:-4, 4:-4], atol=2e-4)
 
 
@@ -215,11 +216,11 @@ def test_a_lesion_changes_nothing_beyond_its_oedema():
 
 def test_heads_fit_into_the_picture():
     switches = heads.Switches(("t1",), 0.0, None, None, "A", None, None)
-    line = heads._line(32)
+    line = centres(32)
     radius = np.hypot(line, line[:, None])
     for index in range(60):
-        person = heads._subject(11, "train", index, 1, switches)
-        body = 1 - heads._anatomy(person, person.levels[0], 32)[heads.AIR]
+        person = draw_subject(11, "train", index, 1, switches)
+        body = 1 - tissue_shares(person, person.levels[0], 32)[head_anatomy.AIR]
         assert radius[body > 0.05].max() < 122
         assert radius[body > 0.5].max() > 60
 
@@ -228,7 +229,7 @@ def test_lesions_come_at_the_stated_rate():
     assert load(8, lesion=0.0)["mask"].sum() == 0
     assert load(8, lesion=0.0)["label"].sum() == 0
     switches = heads.Switches(("t1",), 0.0, 0.3, None, "A", None, None)
-    rate = np.mean([heads._subject(0, "train", i, 1, switches).lesion is not None for i in range(400)])
+    rate = np.mean([draw_subject(0, "train", i, 1, switches).lesion is not None for i in range(400)])
     assert rate == pytest.approx(0.3, abs=0.08)
 
 
@@ -305,128 +306,6 @@ def test_dose_changes_the_noise_and_little_else():
     shifted = load(dose=1.0, contrasts=("t1", "ct"), seed=3, n=2, misregistration_mm=10)
     assert (shifted["ct"] > 0.2).flatten(1).any(1).all()
     assert abs(((fine.x - usual.x) * 1500)[brain].mean()) < 3
-
-
-@pytest.mark.parametrize("size", [48, 96])
-def test_noise_follows_the_size_of_the_voxel(size):
-    noisy, clean = (load(6, size=size, seed=3, snr=snr) for snr in (55.0, 1e6))
-    expected = 2 / (55 * (240 / size / 2.0) ** 1.5)  # the window is 2 wide
-    bright = (clean.x > -0.4) & (clean.x < 0.9)  # far from zero, magnitudes are Gaussian
-    assert bright.sum() > 2000
-    assert (noisy.x - clean.x)[bright].std() == pytest.approx(expected, rel=0.04)
-    corner = noisy.x[..., : size // 8, : size // 8] + 1  # air: Rayleigh
-    assert corner.mean() == pytest.approx(expected * np.sqrt(np.pi / 2), rel=0.06)
-
-
-def test_snr_scales_the_noise_and_nothing_else():
-    switches = {"seed": 3, "complex": True, "contrasts": ("t2", "ct"), "lesion": 1.0, "n": 3}
-    clean, usual, half = (load(snr=snr, **switches) for snr in (1e6, 55.0, 27.5))
-    noise = usual.x - clean.x
-    assert noise.abs().mean() > 1e-3
-    assert torch.allclose(half.x - clean.x, 2 * noise, atol=1e-5)
-    assert torch.equal(half["ct"], usual["ct"]) and torch.equal(half["mask"], usual["mask"])
-
-
-def magnitude(cohort, name):
-    """In the units of the image."""
-    return torch.linalg.vector_norm(cohort.to_units(cohort[name], name), dim=1, keepdim=True)
-
-
-@pytest.mark.parametrize("undersampling", [None, 3])
-def test_the_magnitude_of_a_complex_image_is_the_plain_image(undersampling):
-    switches = {"contrasts": (*MR, "ct"), "lesion": 1.0, "undersampling": undersampling, "seed": 4, "n": 4}
-    plain, parts = load(**switches), load(complex=True, **switches)
-    assert parts.x.shape == (4, 2, 64, 64)
-    for name in {"x", *MR, "healthy", "reference"} & plain.tensors.keys():
-        low, top = plain.window[name]
-        assert parts.window[name] == (-2 * top, 2 * top) and parts.units[name] == "signal" and low == 0
-        assert torch.allclose(magnitude(parts, name).clamp(max=top), plain.to_units(plain[name], name), atol=1e-6)
-        assert parts[name].abs().max() < 1  # nothing is clipped
-    for name in {"ct", "labels", "mask", "sampling"} & plain.tensors.keys():
-        assert torch.equal(parts[name], plain[name])
-
-
-def test_the_phase_is_smooth_in_space_and_differs_between_people():
-    parts = load(8, complex=True, seed=2, size=96)
-    phase = torch.atan2(parts.x[:, 1], parts.x[:, 0])
-    inside = parts["labels"][:, 0] >= LABEL["grey matter"]
-    both = inside[:, :, 1:] & inside[:, :, :-1]
-    step = torch.remainder(phase.diff(dim=2) + np.pi, 2 * np.pi) - np.pi
-    assert step[both].abs().median() < 0.1  # rad in 2.5 mm; noise is part of it
-    centre = phase[:, 44:52, 44:52].mean((1, 2))
-    assert centre.std() > 0.3
-
-
-def test_complex_images_hold_the_measured_lines_of_kspace():
-    cohort = load(4, complex=True, undersampling=4, seed=3)
-    image, full = (torch.complex(*cohort.to_units(cohort[name], name).unbind(1)) for name in ("x", "reference"))
-    measured, complete = (mr.to_kspace(part.numpy()) for part in (image, full))
-    lines = cohort["sampling"][:, 0].expand(-1, -1, 64).numpy()
-    assert lines[:, :, 0].sum(1).tolist() == [16] * 4
-    assert abs(measured - complete)[lines].max() < 1e-5 * abs(complete).max()
-    assert abs(measured[~lines]).max() < 1e-5 * abs(complete).max()
-    assert abs(complete[~lines]).max() > 1e-3 * abs(complete).max()
-
-
-def test_levels_lie_where_they_are_asked_for():
-    switches = heads.Switches(("t1",), 0.0, 0.5, None, "A", None, None, levels=(5.0, 30.0))
-    people = [heads._subject(0, "train", i, 3, switches) for i in range(60)]
-    levels = np.array([person.levels for person in people])
-    assert levels.min() >= 5 and levels.max() <= 30
-    assert levels.min() < 6 and levels.max() > 29 and (np.diff(levels) > 0).all()
-    cohort = load(8, levels=(68, 74), lesion=1.0)  # close to the top, where the brain is small
-    assert (cohort["level_mm"] >= 68).all() and (cohort["level_mm"] <= 74).all()
-    inside = (cohort["labels"] >= LABEL["csf"]).float().mean((1, 2, 3))
-    usual = (load(8)["labels"] >= LABEL["csf"]).float().mean((1, 2, 3))
-    assert inside.mean() < 0.7 * usual.mean() and inside.min() > 0
-    assert torch.equal(cohort["ventricle_mm"], load(8)["ventricle_mm"])  # the same people
-
-
-def test_the_window_of_ct_clips_hounsfield_units():
-    windows = (-1024, 3071), (-100, 100)
-    wide, narrow = (load(3, contrasts=("ct", "t1"), seed=2, ct_window=window) for window in windows)
-    assert narrow.window["x"] == narrow.window["ct"] == (-100, 100)
-    expected = wide.to_units(wide.x).clamp(-100, 100)
-    assert (expected == -100).any() and (expected == 100).any() and (expected.abs() < 60).float().mean() > 0.1
-    assert torch.allclose(narrow.to_units(narrow.x), expected, atol=0.01)  # a float32 step of the wide window
-    assert torch.equal(narrow["t1"], wide["t1"])
-
-
-def test_a_volume_is_slices_in_equal_steps():
-    count, mm = 8, 3.0
-    cohort, spread = load(24, volume=(count, mm), seed=6), load(24, slices_per_subject=count, seed=6)
-    assert cohort.subjects.reshape(3, count).unique(dim=1).shape == (3, 1)
-    levels = cohort["level_mm"].reshape(3, count)
-    assert levels.min() >= -8 and levels.max() <= 60 and levels[:, 0].std() > 2
-    switches = heads.Switches(("t1",), 0.0, None, None, "A", None, None)
-    for index in range(3):
-        stretch = heads._subject(6, "train", index, 1, switches).scale[2]  # mm of the person for one of the template
-        assert levels[index].diff().numpy() * stretch == pytest.approx(np.full(count - 1, mm), rel=1e-4)
-    for name in ("brain_scale", "ventricle_mm", "sulci", "bias"):
-        assert torch.equal(cohort[name], spread[name]), name  # the same people
-
-    def neighbours(found):
-        volumes = found.x.unflatten(0, (-1, count)).transpose(1, 2)
-        assert volumes.shape == (3, 1, count, 64, 64) and torch.equal(volumes[1, 0, 2], found.x[count + 2, 0])
-        return float(volumes.diff(dim=2).abs().mean())
-
-    assert neighbours(cohort) < 0.6 * neighbours(spread)
-
-
-def test_a_volume_counts_whole_people_by_default(monkeypatch):
-    asked = {}
-
-    def stop(name, parameters, build):
-        asked.update(parameters)
-        raise InterruptedError
-
-    monkeypatch.setattr(heads, "cached", stop)
-    with pytest.raises(InterruptedError):
-        heads.load(volume=(16, 3.0))
-    assert asked["n"] == 992 and asked["slices"] == 16
-    with pytest.raises(InterruptedError):
-        heads.load()
-    assert asked["n"] == 1000 and asked["slices"] == 1
 
 
 @pytest.mark.parametrize(
