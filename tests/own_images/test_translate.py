@@ -16,9 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
-from medgan_lib import translate
 from medgan_lib.__main__ import main
+from medgan_lib.cohorts import Window
 from medgan_lib.methods.translation import Pix2Pix
+from medgan_lib.own_images import Side, apply, translate
+from medgan_lib.own_images.report import Report
 
 QUICK = ("--steps", "3", "--width", "4", "--batch-size", "2", "--device", "cpu")
 AFFINE = np.array([[-0.9, 0, 0, 10], [0, -1.1, 0, 20], [0, 0, 3, -30], [0, 0, 0, 1.0]])
@@ -67,7 +69,7 @@ def outputs(out: Path) -> list[Path]:
 
 def complete(out: Path) -> dict:
     """The scores of a run, after a look at whether all that was promised is there."""
-    assert {path.name for path in out.iterdir()} == {"run.json", translate.CHECKPOINT, *translate.RESULTS}
+    assert {path.name for path in out.iterdir()} == {"run.json", translate.CHECKPOINT, *apply.RESULTS}
     assert list((out / "previews").iterdir())
     page = (out / "report.html").read_text()
     assert page.count("<img") == page.count(" alt=") == len(list((out / "previews").iterdir()))
@@ -140,9 +142,7 @@ def test_the_two_sample_test_is_there_for_enough_images(tmp_path):
         png(tmp_path / "data/A" / f"a{i}.png", pair(i, (16, 16))[0])
         png(tmp_path / "data/B" / f"b{i}.png", pair(i, (16, 16))[1] + 1000)
     torch.manual_seed(0)
-    from medgan_lib.translate_report import Report, Side
-
-    side = Side("B", "HU", (-1000, 1200), 1)
+    side = Side("B", "HU", Window(-1000, 1200), 1)
     report = Report("cyclegan", side, side, 0.0, 0, [])
     for i in range(24):
         real, other = (side.scaled(pair(seed, (16, 16))[1][None].astype(np.float32)) for seed in (i, i + 50))
@@ -277,9 +277,9 @@ def test_a_full_disk_gives_one_line_and_leaves_nothing_half_written(tmp_path, mo
     elif when == "output":
         monkeypatch.setattr("medgan_lib.files.write", full)
     else:
-        plain = translate.save
+        plain = apply.write_atomic
         monkeypatch.setattr(
-            translate, "save", lambda path, text: (full if path.suffix == ".html" else plain)(path, text)
+            apply, "write_atomic", lambda path, text: (full if path.suffix == ".html" else plain)(path, text)
         )
     assert command(data, out) == 1
     said = capsys.readouterr().err
@@ -366,7 +366,7 @@ def test_the_command_line_is_checked_first(arguments, words, capsys):
 
 def test_as_a_program(tmp_path):
     """Outside of the checkout, as a reader calls it: status and messages, nothing on the wrong stream."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
 
     def call(*arguments: str) -> subprocess.CompletedProcess:
         program = [sys.executable, "-m", "medgan_lib", "translate", *arguments]
