@@ -10,6 +10,7 @@ from own_folders import AFFINE, RNG, all_splits, nifti, pair_set, png
 from medgan_lib import cohorts, files
 from medgan_lib.cohorts.problems import translation
 from medgan_lib.own_images import inspect_folder, load_folder, tensors, unpad
+from medgan_lib.own_images.padding import pad
 
 
 def test_pairs_of_niftis(tmp_path, capsys):
