@@ -79,7 +79,7 @@ def test_memory_answers_with_the_partner_of_the_nearest_input() -> None:
     y, x = images(9), images(9, channels=2, seed=1)
     asked = y[[4, 0, 4]] + 0.01 * images(3, seed=2)
     assert torch.equal(metrics.look_up(asked, y, x), x[[4, 0, 4]])
-    with pytest.raises(ValueError, match="9 training inputs .* with 8 references"):
+    with pytest.raises(ValueError, match=r"9 training inputs .* with 8 references"):
         metrics.look_up(asked, y, x[:8])
     with pytest.raises(ValueError, match="inputs of"):
         metrics.look_up(images(size=8), y, x)
@@ -87,7 +87,8 @@ def test_memory_answers_with_the_partner_of_the_nearest_input() -> None:
 
 def test_a_perfect_regression_has_the_least_expected_error() -> None:
     possible = torch.stack([images(3, seed=k) for k in range(7)])
-    for loss, error in (("l1", lambda a: (possible - a).abs().mean()), ("l2", lambda a: (possible - a).square().mean())):
+    errors = {"l1": lambda a: (possible - a).abs().mean(), "l2": lambda a: (possible - a).square().mean()}
+    for loss, error in errors.items():
         best = metrics.perfect_regression(possible, loss)
         assert best.shape == (3, 1, 16, 16)
         for step in (0.02, -0.02):

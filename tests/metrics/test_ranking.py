@@ -67,7 +67,13 @@ def check_coverage():
     assert 0.90 <= sum(held) / len(held) <= 0.985
 
 
-CHECKS = {"pairs": check_pairs, "value": check_value, "curve": check_curve, "copies": check_copies, "coverage": check_coverage}
+CHECKS = {
+    "pairs": check_pairs,
+    "value": check_value,
+    "curve": check_curve,
+    "copies": check_copies,
+    "coverage": check_coverage,
+}
 
 
 @pytest.mark.parametrize("check", CHECKS)
