@@ -25,8 +25,8 @@ PRESENTATION = ("medgan_lib.figures", "medgan_lib.ledger")
 TRAINING = ("medgan_lib.training", "medgan_lib.objectives")
 # Set for each run by the pipeline; no part of what a chapter is.
 PER_RUN = ("seed", "checkpoints")
-# In medgan_lib/cohorts/__init__.py: name -> (module, function), and the one that loads any folder. A chapter depends
-# on the cohorts that it names only.
+# In medgan_lib/cohorts/__init__.py: name -> (module there, function), and the one that loads any folder, its module in
+# full. A chapter depends on the cohorts that it names only.
 COHORT_TABLES = ("EMBEDDED", "REAL", "FOLDER")
 
 
@@ -70,10 +70,13 @@ def cohort_loaders(strings: set[str], dataset: str, root: Path) -> dict[str, Tar
         if name in COHORT_TABLES
     }
     known = tables["EMBEDDED"] | tables["REAL"]
-    found = {name: known[name] for name in sorted(strings & known.keys())}
+    found = {}
+    for name in sorted(strings & known.keys()):
+        module, function = known[name]
+        found[name] = Target(f"medgan_lib.cohorts.{module}", function)
     if dataset.startswith((".", "/", "~")):
-        found[dataset] = tables["FOLDER"]
-    return {name: Target(f"medgan_lib.cohorts.{module}", function) for name, (module, function) in found.items()}
+        found[dataset] = Target(*tables["FOLDER"])
+    return found
 
 
 def real_data(words: set[str], root: Path) -> dict[str, Any]:

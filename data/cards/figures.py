@@ -54,14 +54,54 @@ def write(picture: figures.Picture, path: Path) -> None:
 
 
 def heads() -> Iterator[tuple[str, figures.Picture]]:
+    def load(n: int = 3, **switches) -> cohorts.Cohort:
+        return cohorts.load("heads", n=n, **switches)
+
+    def show(switch: str, rows: dict, cohort: cohorts.Cohort, columns: list[str] | tuple = (), **look):
+        return switch, figures.compare(rows, columns=columns, cohort=cohort, alt=alt("heads", switch), **look)
+
     names = ("t1", "t2", "flair", "gre", "ct")
-    cohort = cohorts.load("heads", size=128, n=3, contrasts=names)
-    rows = [[cohort[name][k, 0] for name in names] for k in (0, 2)]
-    titles = [name.upper() for name in names]
-    yield "contrasts", figures.compare(
-        dict(zip(("one person", "another"), rows, strict=True)),
-        columns=titles, cohort=cohort, alt=alt("heads", "contrasts"),
-    )  # fmt: skip
+    cohort = load(size=128, contrasts=names)
+    rows = [[cohort[name][k] for name in names] for k in (0, 2)]
+    yield show("contrasts", dict(zip(("one person", "another"), rows, strict=True)), cohort, [n.upper() for n in names])
+
+    ill = load(6, size=128, contrasts=("flair",), lesion=1.0, atrophy=1.0, slices_per_subject=2)
+    k = int(ill["mask"].flatten(1).sum(1).argmax())
+    only = load(6, size=128, contrasts=("flair",), lesion=1.0, slices_per_subject=2)
+    lesion, tumour = only.x[k], ill["mask"][k].float() * 2 - 1
+    yield show("lesion", {"FLAIR": [ill["healthy"][k], lesion, tumour, ill.x[k], ill["change"][k]]}, ill,
+               ["healthy", "lesion", "mask", "and atrophy", "change"])  # fmt: skip
+
+    rows = {f"protocol {p}": load(size=160, contrasts=names[:4], protocol=p) for p in "AB"}
+    yield show("protocol", {label: [c[name][2] for name in names[:4]] for label, c in rows.items()}, rows["protocol A"],
+               [n.upper() for n in names[:4]])  # fmt: skip
+
+    found = {wide: load(size=128, contrasts=("t1",), levels=wide, slices_per_subject=5, n=5)
+             for wide in ((-16, 74), (5, 30))}  # fmt: skip
+    yield show("levels", {f"levels={wide}": c.x for wide, c in found.items()}, found[5, 30])
+
+    ratios = (5, 15, 55, 200)
+    rows = {f"{240 / size:g} mm voxels": [load(1, size=size, snr=snr).x[0] for snr in ratios] for size in (80, 160)}
+    yield show("snr", rows, load(1, size=160), [f"snr={snr}" for snr in ratios])
+
+    windows = ((-1000, 2000), (-100, 100), (0, 80))
+    shown = {window: load(6, size=112, contrasts=("ct",), lesion=1.0, slices_per_subject=2, ct_window=window)
+             for window in windows}  # fmt: skip
+    columns = [f"{low} to {high} HU" for low, high in windows]
+    yield show("ct-window", {"CT": [c.x[k] for c in shown.values()]}, shown[0, 80], columns)
+
+    part = {"contrasts": ("t2",), "size": 216, "complex": True}
+    rows = {"all lines": load(**part).x[2], "one line in 3": load(undersampling=3, **part).x[2]}
+    rows = {label: [real, imaginary, (real**2 + imaginary**2).sqrt()] for label, (real, imaginary) in rows.items()}
+    yield show("complex", rows, load(**part), ["real", "imaginary", "magnitude"], window=(-0.5, 0.5))
+
+    some = {"contrasts": ("t2",), "size": 104, "n": 6}
+    close, far = load(volume=(6, 4.0), **some), load(slices_per_subject=6, **some)
+    yield show("volume", {"volume=(6, 4.0)": close.x, "slices_per_subject=6": far.x}, far)
+
+    shares = (1.0, 0.25, 0.05)
+    rows = {"CT": [load(size=112, contrasts=("ct",), dose=dose, ct_window=(-100, 100)).x[2] for dose in shares]}
+    yield show("dose", rows, load(size=112), [f"dose={dose:g}" for dose in shares])
 
 
 def chests() -> Iterator[tuple[str, figures.Picture]]:

@@ -6,16 +6,26 @@ against other real samples beside it (`with_floor`).
 """
 
 from medgan_lib.metrics.attributes import FLUID, VENTRICLES_MM, brain_signal, slant, thickness, ventricle_area
-from medgan_lib.metrics.baselines import Affine, affine_map, mean_image
+from medgan_lib.metrics.baselines import (
+    PCA,
+    Affine,
+    Table,
+    affine_map,
+    grey_table,
+    look_up,
+    mean_image,
+    perfect_regression,
+)
 from medgan_lib.metrics.copies import Memorisation, memorisation, nearest
 from medgan_lib.metrics.faults import FAULTS, spoil
 from medgan_lib.metrics.head_shape import bright_by_depth, head_mask
 from medgan_lib.metrics.information import MutualInformationGap, mutual_information, mutual_information_gap
 from medgan_lib.metrics.marginals import KS, kolmogorov_smirnov
 from medgan_lib.metrics.masks import Detection, components, detection, dice, object_dice
-from medgan_lib.metrics.modes import Modes, modes_covered
+from medgan_lib.metrics.modes import Chance, Modes, modes_by_chance, modes_covered
+from medgan_lib.metrics.patches import sliced_wasserstein, sliced_wasserstein_by_scale
 from medgan_lib.metrics.ranking import AUC, auc, auc_interval, roc_curve
-from medgan_lib.metrics.reference import high_frequency_error, mae, psnr, retrieval, same, sharpness, span, ssim
+from medgan_lib.metrics.reference import high_frequency_error, mae, psnr, retrieval, same, sharpness, ssim
 from medgan_lib.metrics.sets import PRDC, Score, frechet, prdc, wasserstein1, with_floor
 from medgan_lib.metrics.spectra import Spectrum, spectrum
 from medgan_lib.metrics.turing import GENERATED, REAL, TuringTest, turing_lessons, turing_test
@@ -28,11 +38,13 @@ __all__ = [
     "FLUID",
     "GENERATED",
     "KS",
+    "PCA",
     "PRDC",
     "REAL",
     "VENTRICLES_MM",
     "Accuracy",
     "Affine",
+    "Chance",
     "Detection",
     "Memorisation",
     "Modes",
@@ -40,6 +52,7 @@ __all__ = [
     "Score",
     "Sight",
     "Spectrum",
+    "Table",
     "TuringTest",
     "TwoSample",
     "Yardstick",
@@ -53,17 +66,21 @@ __all__ = [
     "dice",
     "features",
     "frechet",
+    "grey_table",
     "head_mask",
     "high_frequency_error",
     "kolmogorov_smirnov",
+    "look_up",
     "mae",
     "mean_image",
     "memorisation",
+    "modes_by_chance",
     "modes_covered",
     "mutual_information",
     "mutual_information_gap",
     "nearest",
     "object_dice",
+    "perfect_regression",
     "prdc",
     "proxy_a_distance",
     "psnr",
@@ -72,7 +89,8 @@ __all__ = [
     "same",
     "sharpness",
     "slant",
-    "span",
+    "sliced_wasserstein",
+    "sliced_wasserstein_by_scale",
     "spectrum",
     "spoil",
     "ssim",

@@ -31,6 +31,7 @@ def kolmogorov_smirnov(a: Tensor, b: Tensor) -> KS:
     ValueError: other shapes, fewer than 2 values, or values that are not finite.
     """
     from scipy.special import kolmogi
+    from scipy.stats import ks_2samp
 
     a, b = (torch.as_tensor(x).detach().double().cpu() for x in (a, b))
     if a.ndim != 1 or b.ndim != 1 or min(len(a), len(b)) < 2:
@@ -39,8 +40,7 @@ def kolmogorov_smirnov(a: Tensor, b: Tensor) -> KS:
         )
     if not bool(torch.isfinite(a).all() and torch.isfinite(b).all()):
         raise ValueError("a sample has values that are not finite")
-    values = torch.cat([a, b]).sort().values
-    F, G = (torch.searchsorted(x.sort().values, values, right=True).double() / len(x) for x in (a, b))
-    k = int((F - G).abs().argmax())
-    value, s = float((F[k] - G[k]).abs()), math.sqrt(1 / len(a) + 1 / len(b))
-    return KS(value, max(0.0, value - float(kolmogi(0.025)) * s), min(1.0, value + 0.98 * s), float(values[k]))
+    found = ks_2samp(a.numpy(), b.numpy(), method="asymp")
+    value, s = float(found.statistic), math.sqrt(1 / len(a) + 1 / len(b))
+    low, high = max(0.0, value - float(kolmogi(0.025)) * s), min(1.0, value + 0.98 * s)
+    return KS(value, low, high, float(found.statistic_location))

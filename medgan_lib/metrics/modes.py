@@ -49,3 +49,52 @@ def modes_covered(
     share = counts[counts > 0].double() / counts.sum().clamp_min(1)
     kl = math.log(len(modes)) + (share * share.log()).sum().item()
     return Modes(int((counts >= min_count).sum()), good.double().mean().item(), max(0.0, kl), counts.cpu())
+
+
+class Chance(NamedTuple):
+    """The `Modes` that samples reach which know nothing but mean and spread of the data."""
+
+    gaussian: Modes
+    square: Modes
+    circle: Modes
+
+
+def modes_by_chance(
+    data: Tensor,
+    modes: Tensor,
+    sigma: float,
+    *,
+    n: int = 5000,
+    seed: int = 0,
+    within: float = 3.0,
+    min_count: int = 1,
+) -> Chance:
+    """What `modes_covered` says of samples without any modes: to be printed beside what it says of a generator.
+
+    With many samples some fall near every mode, wherever they are, so that a number of covered modes means nothing by
+    itself. A Gaussian has the mean and the covariance of the data. The square (in more dimensions a box, turned as the
+    data are) is even and has the same moments. The circle (a sphere) is even, around the mean, of radius
+    √Tr Σ: it passes through all modes of a ring.
+
+    Args:
+        data: real samples (m, d), at least d + 1.
+        modes, sigma, within, min_count: as for the generator's samples.
+        n: how many samples each of the three has; as many as the generator's.
+        seed: of these samples.
+
+    Raises:
+        ValueError: as `modes_covered`, or fewer samples than dimensions + 1.
+    """
+    data, modes = matrices(data, modes, least=1)
+    d = data.shape[1]
+    if len(data) <= d:
+        raise ValueError(f"too few samples: {len(data)}; at least {d + 1} are needed in {d} dimensions")
+    draw, mean = torch.Generator().manual_seed(seed), data.mean(0)
+    spread, axes = torch.linalg.eigh(data.T.cov().reshape(d, d))
+    root = axes * spread.clamp_min(0).sqrt()  # Σ = root rootᵀ
+    normal = torch.randn(n, d, generator=draw, dtype=torch.float64).to(data.device)
+    even = (torch.rand(n, d, generator=draw, dtype=torch.float64) * 2 - 1).to(data.device) * math.sqrt(3)
+    around = torch.randn(n, d, generator=draw, dtype=torch.float64).to(data.device)
+    around = around / around.norm(dim=1, keepdim=True) * spread.sum().clamp_min(0).sqrt()
+    samples = mean + normal @ root.T, mean + even @ root.T, mean + around
+    return Chance(*(modes_covered(x, modes, sigma, within=within, min_count=min_count) for x in samples))

@@ -29,7 +29,10 @@ def auc(score: Tensor, positive: Tensor) -> float:
     A tie counts one half (Mann and Whitney). 0.5 is chance. Raises ValueError for scores that are not finite, other
     shapes, and where one kind is missing.
     """
-    return float(_ahead(*_parts(score, positive)).mean())
+    from sklearn.metrics import roc_auc_score
+
+    above, below = _parts(score, positive)
+    return float(roc_auc_score([True] * len(above) + [False] * len(below), torch.cat([above, below]).numpy()))
 
 
 def roc_curve(score: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,11 +41,12 @@ def roc_curve(score: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
     Equal scores are passed in one step, so that the area under the straight lines between the points is `auc`. Raises
     ValueError as `auc` does.
     """
+    from sklearn import metrics
+
     above, below = _parts(score, positive)
-    threshold = torch.cat([above, below]).unique().flip(0)
-    found = [(part[:, None] >= threshold).double().mean(0) for part in (below, above)]
-    false, true = (torch.cat([torch.zeros(1, dtype=torch.float64), part]) for part in found)
-    return false, true
+    true = [True] * len(above) + [False] * len(below)
+    false, true, _ = metrics.roc_curve(true, torch.cat([above, below]).numpy(), drop_intermediate=False)
+    return torch.from_numpy(false), torch.from_numpy(true)
 
 
 def auc_interval(

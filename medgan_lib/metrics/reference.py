@@ -1,7 +1,7 @@
 """How near translated images are to their references, and how sharp they are.
 
-Images are (n, channels, *size) in [-1, 1], paired by index. What is said in units needs the width of the window:
-``span`` = high - low, for a `Cohort` ``c.window["x"][1] - c.window["x"][0]``.
+Images are (n, channels, *size) in [-1, 1], paired by index. What is said in units needs the images' window: of a
+`Cohort` ``c.window["x"]``.
 """
 
 from __future__ import annotations
@@ -9,12 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from medgan_lib.cohorts import Window
 from medgan_lib.metrics.spectra import spectrum
-
-
-def span(window: tuple[float, float]) -> float:
-    """The data range of a window in units: what [-1, 1] stands for."""
-    return window[1] - window[0]
 
 
 def mae(x: Tensor, reference: Tensor, window: tuple[float, float], mask: Tensor | None = None) -> float:
@@ -30,19 +26,16 @@ def mae(x: Tensor, reference: Tensor, window: tuple[float, float], mask: Tensor 
     inside = mask.double().flatten(1)
     size = inside.sum(1)
     each = (error.flatten(1) * inside).sum(1)[size > 0] / size[size > 0]
-    return float(each.mean() * span(window) / 2)
+    return float(each.mean() * Window(*window).span / 2)
 
 
 def psnr(x: Tensor, reference: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB, data range that of the window: the mean over images of 10 log10(4 / MSE)."""
-    from torchmetrics.functional.image import peak_signal_noise_ratio
+    """Peak signal-to-noise ratio in dB, data range that of the window: the mean over images of 10 log10(4 / MSE).
 
-    axes = tuple(range(1, x.ndim))
-    return float(
-        peak_signal_noise_ratio(
-            x.double(), same(x, reference).double(), data_range=(-1.0, 1.0), reduction="elementwise_mean", dim=axes
-        )
-    )
+    Both are clipped to [-1, 1] first. Infinite where an image equals its reference. ValueError for other shapes.
+    """
+    x, reference = x.double().clamp(-1, 1), same(x, reference).double().clamp(-1, 1)
+    return float((10 * (4 / (x - reference).square().flatten(1).mean(1)).log10()).mean())
 
 
 def ssim(x: Tensor, reference: Tensor) -> float:

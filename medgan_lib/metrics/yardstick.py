@@ -214,8 +214,8 @@ class Yardstick:
             net = Reader(tuple(x.shape[1:]), contents, width)
         file = None if checkpoint is None else Path(checkpoint, f"{name}.pt")
         run = training.fit(
-            Lessons(net, labelled, steps, tuple(faults)), data, steps=steps, batch_size=min(batch_size, len(x)), seed=seed,
-            device=device, precision="float32", checkpoint=file,
+            Lessons(net, labelled, steps, tuple(faults)), data, steps=steps, batch_size=min(batch_size, len(x)),
+            seed=seed, device=device, precision="float32", checkpoint=file,
         )  # fmt: skip
         net.to(run.device)
         return cls(net, *_examined(net, exam, labelled, contents), name)
@@ -242,7 +242,7 @@ class Yardstick:
 
     def features(self, x: Tensor) -> Tensor:
         """float32 (n, 24) of images (n, *shape), on their device. ValueError for another shape or no image."""
-        return features(self.net, x).to(x.device)
+        return features(self.net, x)
 
     def distance(self, real: Tensor, fake: Tensor) -> float:
         """Fréchet distance of the features of two sets of images, the larger one cut to the size of the smaller.
@@ -290,7 +290,7 @@ def features(net: nn.Module, x: Tensor, batch: int = 256) -> Tensor:
         batch: samples at a time.
 
     Returns:
-        float32 (n, d) on the net's device.
+        float32 (n, d) on the device of ``x``.
 
     Raises:
         ValueError: no samples, or a network without ``features``.
@@ -301,7 +301,7 @@ def features(net: nn.Module, x: Tensor, batch: int = 256) -> Tensor:
         raise ValueError("no samples to compute features of")
     device = next((parameter.device for parameter in net.parameters()), x.device)
     with evaluating(net):
-        return torch.cat([net.features(part.to(device)).float() for part in x.split(batch)])
+        return torch.cat([net.features(part.to(device)).float() for part in x.split(batch)]).to(x.device)
 
 
 def turned(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medgan_lib.cohorts.cache import data_root
-from medgan_lib.cohorts.cohort import SPLITS, Cohort, draw
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, Window, draw
 from medgan_lib.cohorts.public.prepared import prepared_files
 from medgan_lib.cohorts.simulated.vessels import RADIUS_WINDOW, check_points, packed
 from medgan_lib.physics import vessels as geometry
@@ -28,7 +28,7 @@ COUNTS = (65, 50)
 GROUPS = ("low", "up")  # in the names of the arrays: 25 arteries each
 LABELS = ("lower or none", "upper")  # where on the artery the aneurysm is
 FEATURES = ("curvature", "torsion", "radius", "radius_der", "wss", "wss_der")
-WINDOW = (-20.0, 80.0)  # mm, of the centreline
+WINDOW = Window(-20.0, 80.0)  # mm, of the centreline
 POINTS = 256  # of a prepared centreline
 ENDS = (0.7, 0.8)  # where train and val end
 FINE = 8  # pieces between two points of a profile while it is integrated

@@ -14,21 +14,20 @@ The image is seen from the front: the patient's right is on the left.
 from __future__ import annotations
 
 import math
-import os
 
 import torch
 from torch import Tensor
 
 from medgan_lib.cohorts.cache import cached
-from medgan_lib.cohorts.cohort import Cohort, subject_ids
-from medgan_lib.cohorts.simulated.draws import Draws
+from medgan_lib.cohorts.cohort import Cohort, Window, subject_ids
+from medgan_lib.cohorts.simulated.draws import Draws, simulated
 from medgan_lib.physics import projection
 from medgan_lib.physics.projection import ATTENUATION
 from medgan_lib.physics.vessels import resample
 
 NAME = "chests"
 FIELD = 350.0  # mm, edge of the image
-WINDOW = (0.5, 3.3)  # −ln of the share of photons that arrive
+WINDOW = Window(0.5, 3.3)  # −ln of the share of photons that arrive
 STEP, LEAST, MOST = 16, 32, 512  # of the size
 PHOTONS = 5e4  # per mm² before the patient, at dose 1
 SIDES = ("right", "left")  # of the patient: −1 and +1 along the image
@@ -49,7 +48,6 @@ LEAD = 2.0  # mm² of metal across the lead, as of a wire of 1.6 mm
 LEAD_POINTS, LEAD_PIECES = 64, 12  # of the tensor, and pieces between two of them, so that it is no row of dots
 MARROW_WIDE, CORTEX_WIDE = 2.7, 1.35  # mm, widths of the Gaussians that make a bone
 _NUMBERS = 512  # random numbers of a subject, apart from noise
-_BATCH = 32
 _LINE = 128  # points of an outline
 
 
@@ -123,14 +121,10 @@ def load(
 def _simulate(
     split: str, size: int, n: int, seed: int, opacity: float, dose: float, device: float
 ) -> dict[str, Tensor]:
-    from tqdm.auto import tqdm
+    def build(subjects: range) -> dict[str, Tensor]:
+        return _batch(Draws(NAME, split, seed, subjects, _NUMBERS), size, opacity, dose, device)
 
-    quiet = n * size**2 < 1000 * 64**2 or "MEDGAN_PROGRESS" in os.environ
-    parts = [
-        _batch(Draws(NAME, split, seed, range(start, min(start + _BATCH, n)), _NUMBERS), size, opacity, dose, device)
-        for start in tqdm(range(0, n, _BATCH), desc="simulating chests", unit="batch", disable=quiet, leave=False)
-    ]
-    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    return simulated(NAME, n, build, quick=n * size**2 < 1000 * 64**2)
 
 
 def _batch(draws: Draws, size: int, opacity: float, dose: float, device: float) -> dict[str, Tensor]:
@@ -213,7 +207,7 @@ def _batch(draws: Draws, size: int, opacity: float, dose: float, device: float) 
     )
 
     def scaled(image: Tensor) -> Tensor:
-        return ((image - WINDOW[0]) * (2 / (WINDOW[1] - WINDOW[0])) - 1).clamp(-1, 1)[:, None]
+        return WINDOW.scale(image)[:, None]
 
     return {
         "x": scaled(image),

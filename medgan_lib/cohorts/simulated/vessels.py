@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from medgan_lib.cohorts.cache import cached
-from medgan_lib.cohorts.cohort import SPLITS, Cohort, subject_ids
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, Window, subject_ids
 from medgan_lib.physics import vessels
 
 NAME = "vessels"
 FAMILIES = ("left", "right")
-WINDOW = (-80.0, 160.0)  # mm, of the centreline: its first axis is the long one
-RADIUS_WINDOW = (0.0, 4.0)  # mm
+WINDOW = Window(-80.0, 160.0)  # mm, of the centreline: its first axis is the long one
+RADIUS_WINDOW = Window(0.0, 4.0)  # mm
 STEP = 8  # the number of points is a multiple of it
 PIECES = 1024  # of a centreline while it is integrated: 0.14 mm each
 LIMIT = 2.5  # standard deviations: nothing is drawn further off
@@ -156,11 +156,11 @@ def _checked(lengths: tuple[float, float] | None) -> tuple[float, float] | None:
     return float(values[0]), float(values[1])
 
 
-def _window(lengths: tuple[float, float] | None, branch: bool) -> tuple[float, float]:
+def _window(lengths: tuple[float, float] | None, branch: bool) -> Window:
     """mm. A path of length L from the start to its end on the first axis lies between −L / 2 and L in each direction;
     one through a fork, which has an end elsewhere, between −L and L."""
-    longest = lengths[1] if lengths else WINDOW[1]
-    return (-longest, longest) if branch else (-longest / 2, longest)
+    longest = lengths[1] if lengths else WINDOW.high
+    return Window(-longest if branch else -longest / 2, longest)
 
 
 def to_mm(cohort: Cohort, x: Tensor) -> Tensor:
@@ -180,11 +180,11 @@ def from_mm(cohort: Cohort, values: Tensor) -> Tensor:
     return torch.cat([cohort.from_units(values[:, :3], "centreline"), cohort.from_units(values[:, 3:], "radius")], 1)
 
 
-def packed(centreline: Tensor, radius: Tensor, window: tuple[float, float]) -> dict[str, Tensor]:
+def packed(centreline: Tensor, radius: Tensor, window: Window) -> dict[str, Tensor]:
     """``x``, ``centreline`` and ``radius``, float32 in [-1, 1], of a centreline (n, 3, p) and radius (n, 1, p), mm."""
-    line = centreline * (2 / (window[1] - window[0])) - (window[0] + window[1]) / (window[1] - window[0])
-    wide = radius * (2 / (RADIUS_WINDOW[1] - RADIUS_WINDOW[0])) - 1
-    line, wide = line.float(), wide.float()
+    # not `Window.scale`: here the middle of a window about 0 mm is 0 to the last bit
+    line = (centreline * (2 / window.span) - (window.low + window.high) / window.span).float()
+    wide = RADIUS_WINDOW.scale(radius, clip=False).float()
     return {"x": torch.cat([line, wide], 1), "centreline": line, "radius": wide}
 
 
@@ -196,7 +196,7 @@ def _simulate(
     lengths: tuple[float, float] | None,
     stenosis: float,
     branch: float,
-    window: tuple[float, float],
+    window: Window,
 ) -> dict[str, Tensor]:
     streams = [np.random.default_rng([*b"vessels", SPLITS.index(split), seed, i]) for i in range(n)]
     label = torch.tensor([rng.random() < 0.5 for rng in streams]).long()
@@ -285,7 +285,7 @@ def _branch(
     line: Tensor,
     length: Tensor,
     undulation: Tensor,
-    window: tuple[float, float],
+    window: Window,
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Where the parent forks (share of its length), what that leaves of its radius (share), and the side branch.
 
