@@ -10,7 +10,7 @@ PROFILE_ := $(call option,PROFILE,profile)
 CHAPTERS_ := $(call option,CHAPTERS,chapters)
 JOBS_ := $(call option,JOBS,jobs)
 
-.PHONY: help book test data reference confirm bench clean
+.PHONY: help book test data reference confirm bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo 'make confirm    after a change that should change no number: execute one seed of stale records and compare'
 	@echo '                PROFILE=cpu CHAPTERS=… JOBS=n  BEFORE=a checkout of the recorded code, where processors differ'
 	@echo 'make bench      compare the training loop with others'
+	@echo 'make lock       pin all packages anew, after a change of requirements.in or of the dependencies of pyproject.toml'
 	@echo 'make clean      remove what was built, but not .venv and downloaded data'
 
 book: $(STAMP)
@@ -42,11 +43,17 @@ confirm: $(STAMP)
 bench: $(STAMP)
 	@$(RUN) bench
 
+lock: $(STAMP)
+	@$(RUN) lock
+
 clean:
 	rm -rf _build .snakemake .pytest_cache .ruff_cache .hypothesis
 
-# The stamp is written last, so an interrupted installation is taken up again.
-$(STAMP): requirements.txt
+# The stamp is written last, so an interrupted installation is taken up again. The lists are complete, so pip looks for no
+# dependencies, and checks at the end that none is missing. pipeline/lock.py says why PyTorch needs three lists.
+INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check --require-hashes --no-deps
+
+$(STAMP): requirements.txt requirements-cpu.txt requirements-cuda.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    echo 'This needs Python 3.11 or newer as $(PYTHON); name another one: make PYTHON=python3.12 …' >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
@@ -54,7 +61,12 @@ $(STAMP): requirements.txt
 	@rm -f $@
 	@echo 'Making $(VENV): installing the packages of requirements.txt, once, some minutes …'
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
-	@$(VENV)/bin/python -m pip install --disable-pip-version-check -r requirements.txt
+	@$(INSTALL) --quiet -r requirements-cpu.txt 2>/dev/null || true
+	@$(INSTALL) -r requirements.txt
+	@if $(VENV)/bin/python -c 'import importlib.metadata as m, sys; \
+	    sys.exit(not any(name.startswith("nvidia") for name in m.requires("torch")))'; \
+	    then $(INSTALL) -r requirements-cuda.txt; fi
+	@$(VENV)/bin/python -m pip check
 	@$(VENV)/bin/python -c 'import pathlib, sysconfig; \
 	    pathlib.Path(sysconfig.get_path("purelib"), "medgan_lib_checkout.pth").write_text(str(pathlib.Path.cwd()) + "\n")'
 	@touch $@

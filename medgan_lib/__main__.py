@@ -74,13 +74,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     import torch  # slow to import, and not needed for --help
 
-    from medgan_lib import translate
+    from medgan_lib.own_images import translate
+    from medgan_lib.own_images.task import Options
 
     fields = {name: value for name, value in vars(options).items() if name != "command"}
     again = f"python -m medgan_lib {' '.join(map(shlex.quote, arguments or sys.argv[1:]))}"
     again += "" if options.resume else " --resume"
     try:
-        translate.run(translate.Options(**fields))
+        translate.run(Options(**fields))
     except KeyboardInterrupt as stop:
         where = f": {str(stop).partition(';')[0]}" if str(stop) else ""
         print(f"\nInterrupted{where}. To go on: {again}", file=sys.stderr)

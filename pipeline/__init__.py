@@ -1,15 +1,17 @@
 """From notebooks to a book: validate, execute, record, stage, build. Run as ``python -m pipeline <verb>``.
 
 Everything is found relative to ``ROOT``, the checkout; executed things live under ``RUNS``:
-``_build/runs/<profile>/<chapter>/seed<k>/{notebook.ipynb,results.json,log.txt,checkpoints/<fingerprint>/}``.
+``_build/runs/<profile>/<chapter>/seed<k>/{notebook.ipynb,results.json,log.txt,checkpoints/<fingerprint>/}``, and what
+was executed for its first updates only, under ``_build/first_updates``.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+
+from medgan_lib.files.atomic import write_atomic as write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,15 +21,16 @@ class UserError(ValueError):
 
 
 class Run(NamedTuple):
-    """One execution of one notebook."""
+    """One execution of one notebook; ``kind`` "first_updates" is one in which every training stops early."""
 
     profile: str
     chapter: str
     seed: int
+    kind: str = "runs"
 
     @property
     def folder(self) -> Path:
-        return ROOT / "_build" / "runs" / self.profile / self.chapter / f"seed{self.seed}"
+        return ROOT / "_build" / self.kind / self.profile / self.chapter / f"seed{self.seed}"
 
     @property
     def name(self) -> str:
@@ -80,14 +83,3 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write beside ``path`` and rename, so that a reader or a crash never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -28,7 +28,8 @@ def _parser() -> argparse.ArgumentParser:
     verb("test", "run every test, every chapter at ci, and the rendered book")
     verb("data", "fetch real data sets from their origins", "names")
     verb("bench", "compare the training loop with others")
-    verb("execute", "execute one chapter once (called by Snakemake)", "profile", "chapters", "seed")
+    verb("lock", "pin all packages anew in requirements.txt and requirements-cuda.txt")
+    verb("execute", "execute one chapter once (called by Snakemake)", "profile", "chapters", "seed", "first-updates")
     verb("record", "record finished runs (called by Snakemake)", "profile", "chapters", "seeds")
     verb("setup", "write the setup cell into every notebook")
     verb("readme", "refresh the generated table in the README")
@@ -52,6 +53,7 @@ _OPTIONS = {
     "jobs": {"type": _whole(1), "default": None, "help": "how many chapters side by side (cores; on a GPU one)"},
     "before": {"type": lambda text: Path(text).absolute(), "default": None,
                "help": "a checkout of the recorded code, to compare with what it gives on this machine (the record)"},
+    "first-updates": {"action": "store_true", "help": "stop every training early, to compare its first weights"},
     "names": {"default": "", "help": "comma-separated names of data sets (all)"},
 }
 
@@ -78,10 +80,15 @@ def main(arguments: list[str] | None = None) -> int:
         case "bench":
             scripts = ("benchmarks/fit.py", "benchmarks/translate.py")
             return next((bad for script in scripts if (bad := subprocess.call([sys.executable, script], cwd=ROOT))), 0)
+        case "lock":
+            from pipeline.lock import lock
+
+            lock()
         case "execute":
             from pipeline.execute import execute
 
-            return execute(Run(args.profile, *choose_chapters(args.profile, args.chapters), args.seed))
+            kind = "first_updates" if args.first_updates else "runs"
+            return execute(Run(args.profile, *choose_chapters(args.profile, args.chapters), args.seed, kind))
         case "record":
             for chapter in choose_chapters(args.profile, args.chapters):
                 print(f"Recorded: {book.record(args.profile, chapter, list(range(args.seeds)))}")

@@ -20,17 +20,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import ROOT, Run, UserError, profile_parameters, read_json, write_atomic
+from pipeline.environment import made_with
 from pipeline.fingerprint import check_imports, record_fingerprint, run_fingerprint
 
-# Asked of the kernel itself, which has torch loaded and every training's Run: this process has neither.
+UPDATES = 50  # after so many, `training.fit` notes a digest of the weights
+# Asked of the kernel itself, which has torch loaded: this process has not.
 ENVIRONMENT = """\
-import gc, json, sys, torch
-_run = getattr(sys.modules.get("medgan_lib.training"), "Run", None)
-_runs = [thing for thing in gc.get_objects() if type(thing) is _run]
+import json, sys, threadpoolctl, torch
 print(json.dumps({
-    "device": sorted({run.device for run in _runs}), "precision": sorted({run.precision for run in _runs}),
     "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     "threads": torch.get_num_threads(), "torch": torch.__version__,
+    # Which instructions PyTorch and OpenBLAS chose: sums round differently with others.
+    "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    "blas": sorted({lib["architecture"] for lib in threadpoolctl.threadpool_info() if lib.get("architecture")}),
     "modules": sorted(name for name in sys.modules if name.partition(".")[0] == "medgan_lib")}))"""
 
 
@@ -39,7 +41,8 @@ def execute(run: Run) -> int:
     folder = run.folder
     folder.mkdir(parents=True, exist_ok=True)
     fingerprint, record = run_fingerprint(run.chapter, run.profile), record_fingerprint(run.chapter, run.profile)
-    for name in ("notebook.ipynb", "results.json", "failed.ipynb", "training.json"):
+    made = made_with()  # now: by the end the checkout may be another one
+    for name in ("notebook.ipynb", "results.json", "failed.ipynb", "training.json", "trainings.jsonl"):
         (folder / name).unlink(missing_ok=True)
     for old in (folder / "checkpoints").glob("*"):
         if old.name != fingerprint:
@@ -48,14 +51,14 @@ def execute(run: Run) -> int:
 
     notebook, parameters = parameterized(run, fingerprint)
     progress = Progress(run, sum(cell.cell_type == "code" for cell in notebook.cells))
-    failure, environment = _run_cells(notebook, folder, progress)
+    failure, environment = _run_cells(notebook, run, progress)
     if failure == "KeyboardInterrupt":
         progress.write("interrupted")
         return 130
     if failure is None:
         try:
             check_imports(environment.pop("modules"), run.chapter, run.profile)
-            claims = claims_of(notebook, run)
+            claims = claims_of(notebook, run) if run.kind == "runs" else {}
         except UserError as error:
             failure = str(error)
         except ValueError as error:
@@ -71,7 +74,7 @@ def execute(run: Run) -> int:
     results = {
         "chapter": run.chapter, "profile": run.profile, "seed": run.seed, "fingerprint": fingerprint,
         "record_fingerprint": record, "parameters": parameters, "claims": claims, "seconds": seconds,
-        "environment": {**environment, "memory_mb": memory},
+        "environment": {**environment, **made, "memory_mb": memory}, "trainings": trainings(folder),
     }
     write_atomic(folder / "results.json", json.dumps(results, indent=1, allow_nan=False))
     write_atomic(folder.parent / "timing.json", json.dumps({"starts": progress.starts, "seconds": seconds}))
@@ -84,14 +87,15 @@ def parameterized(run: Run, fingerprint: str) -> tuple[Any, dict[str, Any]]:
     """The source notebook with the run's parameters injected, and those parameters.
 
     ``checkpoints`` is relative to the run's folder, where the kernel works, so that no machine's path gets into the
-    book. At ``ci`` there are none: there a second execution must train again and come to the same output.
+    book. At ``ci`` there are none: there a second execution must train again and come to the same output. Nor where
+    trainings stop early: they must not be taken for whole ones.
     """
     import papermill
 
     values = profile_parameters(run.profile).get(run.chapter)
     if values is None:
         raise UserError(f"{run.chapter} does not run at profile {run.profile!r}")
-    checkpoints = None if run.profile == "ci" else f"checkpoints/{fingerprint}"
+    checkpoints = None if run.profile == "ci" or run.kind != "runs" else f"checkpoints/{fingerprint}"
     if checkpoints:
         (run.folder / checkpoints).mkdir(parents=True, exist_ok=True)
     parameters = {**values, "profile": run.profile, "seed": run.seed, "checkpoints": checkpoints}
@@ -106,7 +110,13 @@ def parameterized(run: Run, fingerprint: str) -> tuple[Any, dict[str, Any]]:
     return notebook, parameters
 
 
-def _run_cells(notebook: Any, folder: Path, progress: "Progress") -> tuple[str | None, dict[str, Any]]:
+def trainings(folder: Path) -> list[dict[str, Any]]:
+    """What `training.fit` noted of each training of a run, in their order: settings, and a digest of first weights."""
+    path = folder / "trainings.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _run_cells(notebook: Any, run: Run, progress: "Progress") -> tuple[str | None, dict[str, Any]]:
     """Run all cells in place; the error's traceback (None if there was none), and the environment."""
     import nbformat
     from nbclient import NotebookClient
@@ -132,12 +142,15 @@ def _run_cells(notebook: Any, folder: Path, progress: "Progress") -> tuple[str |
 
     probe = nbformat.v4.new_code_cell(ENVIRONMENT)
     notebook.cells.append(probe)
-    threads = os.environ.get("MEDGAN_THREADS", "1")
+    threads, folder = os.environ.get("MEDGAN_THREADS", "1"), run.folder
     env = {
         **os.environ, "PYTHONPATH": str(ROOT),  # this checkout's medgan_lib, whatever else is installed
         "MEDGAN_PROGRESS": str(folder / "training.json"), "PYTHONHASHSEED": "0",
+        "MEDGAN_TRAININGS": str(folder / "trainings.jsonl"),
         "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads,
     }
+    if run.kind == "first_updates":
+        env["MEDGAN_FIRST_UPDATES"] = str(UPDATES)
     client = NotebookClient(
         notebook, timeout=None, kernel_name="python3", record_timing=False, coalesce_streams=True,
         on_cell_start=started, on_cell_executed=ended,
@@ -157,7 +170,7 @@ def _run_cells(notebook: Any, folder: Path, progress: "Progress") -> tuple[str |
         notebook.cells.remove(probe)
     values = json.loads("".join(output.get("text", "") for output in probe.outputs))
     for name, fallback in (("device", "cpu"), ("precision", "float32")):
-        values[name] = ", ".join(values[name]) or fallback
+        values[name] = ", ".join(sorted({training[name] for training in trainings(folder)})) or fallback
     return None, {**values, "cpu": cpu_name(), "python": platform.python_version()}
 
 

@@ -20,10 +20,13 @@ from pipeline.definitions import DEPTH, Library, Target, canonical, digest, give
 
 # They draw and tabulate numbers but never change one: a record stays valid when they do.
 PRESENTATION = ("medgan_lib.figures", "medgan_lib.ledger")
+# The loop and the losses. Where only these changed, the first updates of each training show whether numbers can change.
+# Methods and networks are not among them: they also do what follows a training, which no first update shows.
+TRAINING = ("medgan_lib.training", "medgan_lib.objectives")
 # Set for each run by the pipeline; no part of what a chapter is.
 PER_RUN = ("seed", "checkpoints")
-# In medgan_lib/cohorts/__init__.py: name -> (module, function), and the one that loads any folder. A chapter depends
-# on the cohorts that it names only.
+# In medgan_lib/cohorts/__init__.py: name -> (module there, function), and the one that loads any folder, its module in
+# full. A chapter depends on the cohorts that it names only.
 COHORT_TABLES = ("EMBEDDED", "REAL", "FOLDER")
 
 
@@ -67,10 +70,13 @@ def cohort_loaders(strings: set[str], dataset: str, root: Path) -> dict[str, Tar
         if name in COHORT_TABLES
     }
     known = tables["EMBEDDED"] | tables["REAL"]
-    found = {name: known[name] for name in sorted(strings & known.keys())}
+    found = {}
+    for name in sorted(strings & known.keys()):
+        module, function = known[name]
+        found[name] = Target(f"medgan_lib.cohorts.{module}", function)
     if dataset.startswith((".", "/", "~")):
-        found[dataset] = tables["FOLDER"]
-    return {name: Target(f"medgan_lib.cohorts.{module}", function) for name, (module, function) in found.items()}
+        found[dataset] = Target(*tables["FOLDER"])
+    return found
 
 
 def real_data(words: set[str], root: Path) -> dict[str, Any]:
@@ -150,13 +156,18 @@ def run_fingerprint(chapter: str, profile: str) -> str:
     return components(chapter, profile).digest()
 
 
-def record_fingerprint(chapter: str, profile: str) -> str:
+def record_fingerprint(chapter: str, profile: str, left_out: tuple[str, ...] = PRESENTATION) -> str:
     """Of a record: as that of an execution, without the modules that only present numbers.
 
     Of the data only what the registry says: a record is no staler where the data set is not on this machine.
     """
-    parts = components(chapter, profile, left_out=PRESENTATION)
+    parts = components(chapter, profile, left_out=left_out)
     return parts._replace(data={name: value["registry"] for name, value in parts.data.items()}).digest()
+
+
+def without_training(chapter: str, profile: str) -> str:
+    """As `record_fingerprint`, but a change of the training loop or of a loss does not change it."""
+    return record_fingerprint(chapter, profile, (*PRESENTATION, *TRAINING))
 
 
 def check_imports(loaded: list[str], chapter: str, profile: str) -> None:
@@ -170,6 +181,3 @@ def check_imports(loaded: list[str], chapter: str, profile: str) -> None:
             f"{chapter} imported {', '.join(unknown)}, which its code does not show, so a change there would go "
             "unnoticed. Write names of cohorts and modules out, as in {\"mnist\": \"mnist_on_photos\"}[dataset]"
         )
-
-
-current_fingerprint = record_fingerprint

@@ -30,7 +30,7 @@ def filled(text: str) -> str:
 
     if not BLOCK.search(text):
         raise UserError("README.md lacks the lines '<!-- durations: begin -->' and '<!-- durations: end -->'")
-    table = durations(ledger.records())
+    table = durations(ledger.load_records())
     return BLOCK.sub(lambda match: match[1] + table + match[2], text)
 
 

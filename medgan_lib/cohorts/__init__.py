@@ -12,9 +12,9 @@ import os
 from functools import partial
 from importlib import import_module
 
-from .cohort import SPLITS, Cohort
+from .cohort import SPLITS, Cohort, Window
 
-__all__ = ["Cohort", "load", "names"]
+__all__ = ["Cohort", "Window", "load", "names"]
 
 # name -> (module, function); imported on use, as some need heavy packages
 EMBEDDED = {
@@ -45,7 +45,8 @@ REAL = {
     "retina_oct": ("public.retina_oct", "load"),
     "retina_vessels": ("public.retina_vessels", "load"),
 }
-FOLDER = ("folder", "show")  # of any path
+# Of any path. The room lies above this one, so it is named in full and imported on use only.
+FOLDER = ("medgan_lib.own_images.tensors", "show")
 
 
 def names() -> tuple[str, ...]:
@@ -61,8 +62,8 @@ def load(
     ``size`` is the edge of the image in pixels (None: what is natural for it). ``n`` is the number of items (None:
     the default number of a simulation, all of a fixed set). ``seed`` draws a simulation's subjects, or which n of a
     fixed set. ``switches`` are the cohort's own, e.g. ``load("lines", theta=0.5)``. Splits never share a subject.
-    ``name`` may also be the path of a folder, see `medgan_lib.cohorts.folder.load`: anything with a slash, with a dot
-    or ~ in front, or that exists, unless it is the name of a cohort.
+    ``name`` may also be the path of a folder: anything with a slash, a dot or ~ in front, or that exists, unless it
+    is the name of a cohort. What was found in it is printed, see `medgan_lib.own_images.tensors.show`.
 
     ValueError: unknown name, split or switch (the message lists what exists), a size it can't have, more items than
     there are. FileNotFoundError: real data that is not on this machine (the message says how to get it).
@@ -82,10 +83,12 @@ def load(
             raise ValueError(f"{what} of {name!r} must be a positive whole number, it is {value!r}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**20:
         raise ValueError(f"seed must be a whole number from 0 to {2**20 - 1}, it is {seed!r}")
-    module, function = FOLDER if own_folder else (EMBEDDED | REAL)[name]
-    loader = getattr(import_module(f".{module}", __name__), function)
     if own_folder:
-        loader = partial(loader, name)
+        module, function = FOLDER
+        loader = partial(getattr(import_module(module), function), name)
+    else:
+        module, function = (EMBEDDED | REAL)[name]
+        loader = getattr(import_module(f".{module}", __name__), function)
     own = [p for p in inspect.signature(loader).parameters if p not in ("split", "size", "n", "seed")]
     unknown = sorted(set(switches) - set(own))
     if unknown:

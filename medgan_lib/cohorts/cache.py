@@ -7,18 +7,18 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from medgan_lib.files.atomic import atomic
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -42,27 +42,6 @@ def cache_root() -> Path:
     if os.environ.get("MEDGAN_CACHE"):
         return Path(os.environ["MEDGAN_CACHE"]).expanduser()
     return _default_root() / "embedded"
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file opened for writing that gets its name only when it is complete; on any error nothing stays behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files only the owner can read
-        os.replace(temporary, path)
-    except BaseException:  # also Ctrl-C
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def code_digest(function: Callable) -> str:

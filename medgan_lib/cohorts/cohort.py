@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,36 @@ SPLITS = ("train", "val", "test")
 ORIGINS = ("embedded", "real")
 
 
+class Window(NamedTuple):
+    """The two values in units that -1 and +1 stand for: what every image of the library is seen through."""
+
+    low: float
+    high: float
+
+    @property
+    def span(self) -> float:
+        """The data range in units: what [-1, 1] stands for."""
+        return self.high - self.low
+
+    def scale(self, values: Any, clip: bool = True) -> Tensor:
+        """Values in units (a tensor or an array of any shape) -> [-1, 1], linear.
+
+        float64 stays float64, and all else becomes float32, in which it is computed. What lies outside of the window
+        is clipped, or without ``clip`` leaves [-1, 1].
+        """
+        values = torch.as_tensor(values)
+        values = values if values.dtype == torch.float64 else values.float()
+        scaled = (values - self.low) * (2 / self.span) - 1
+        return scaled.clamp(-1, 1) if clip else scaled
+
+    def units(self, x: Tensor) -> Tensor:
+        """Inverse of `scale` where nothing was clipped: x in [-1, 1], of any shape, in units."""
+        return self.low + (x + 1) * (self.span / 2)
+
+    def __str__(self) -> str:
+        return f"({self.low}, {self.high})"
+
+
 @dataclass(frozen=True, eq=False)
 class Cohort:
     """What a chapter trains on.
@@ -23,17 +53,17 @@ class Cohort:
     ``tensors`` have one entry per item along their first dimension n; the primary one is called ``x``. Images are
     float32 (n, channels, *spatial) in [-1, 1], class labels int64 (n,), masks bool (n, 1, *spatial), and physical
     factors float32 (n, ...) in ``units``. ``subjects`` (n,) int64 says whom an item is of: splits keep subjects
-    together. For every tensor in ``window``, -1 and +1 stand for those two values in ``units``. ``origin`` is
-    "embedded" (simulated, or bundled with a library) or "real". ``spacing`` is mm per pixel along the spatial axes,
-    None where it is unknown or has no meaning. ``classes`` names the values of label tensors, ``truth`` holds
-    constants of a simulation, ``note`` is one line for captions.
+    together. For every tensor in ``window``, -1 and +1 stand for those two values in ``units``; a pair of
+    numbers becomes a `Window`. ``origin`` is "embedded" (simulated, or bundled with a library) or "real". ``spacing``
+    is mm per pixel along the spatial axes, None where it is unknown or has no meaning. ``classes`` names the values of
+    label tensors, ``truth`` holds constants of a simulation, ``note`` is one line for captions.
     """
 
     name: str
     tensors: dict[str, Tensor]
     subjects: Tensor
     units: dict[str, str]
-    window: dict[str, tuple[float, float]]
+    window: dict[str, Window]
     origin: str
     split: str
     spacing: tuple[float, ...] | None = None
@@ -61,8 +91,9 @@ class Cohort:
         for what, names in (("units", self.units), ("window", self.window), ("classes", self.classes)):
             unknown = sorted(set(names) - set(self.tensors))
             require(not unknown, f"{what} for {unknown}, but the tensors are {sorted(self.tensors)}")
-        for key, (low, high) in self.window.items():
-            require(low < high, f"the window of {key!r} must rise, it is ({low}, {high})")
+        object.__setattr__(self, "window", {key: Window(*pair) for key, pair in self.window.items()})
+        for key, window in self.window.items():
+            require(window.low < window.high, f"the window of {key!r} must rise, it is {window}")
             image = self.tensors[key]
             if image.ndim > 2 and image.numel():
                 bound = float(image.abs().max())
@@ -94,17 +125,15 @@ class Cohort:
 
     def to_units(self, image: Tensor, name: str = "x") -> Tensor:
         """Values of tensor ``name`` (or made like it) in ``units``, of any shape; linear, without clipping."""
-        low, high = self._window(name)
-        return low + (image + 1) * ((high - low) / 2)
+        return self._window(name).units(image)
 
     def from_units(self, values: Tensor, name: str = "x") -> Tensor:
         """Inverse of `to_units`: float32 (float64 stays), not clipped, so values off the window leave [-1, 1]."""
-        low, high = self._window(name)
         values = torch.as_tensor(values)
-        scaled = (values.double() - low) * (2 / (high - low)) - 1
+        scaled = self._window(name).scale(values.double(), clip=False)
         return scaled if values.dtype == torch.float64 else scaled.float()
 
-    def _window(self, name: str) -> tuple[float, float]:
+    def _window(self, name: str) -> Window:
         if name not in self.window:
             raise ValueError(f"cohort {self.name!r} has no window for {name!r}, only for {', '.join(self.window)}")
         return self.window[name]

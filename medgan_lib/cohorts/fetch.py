@@ -31,8 +31,9 @@ from medgan_lib.cohorts.public import (
     retina_vessels,
 )
 from medgan_lib.cohorts.public.prepared import layout, read_file, read_npz
+from medgan_lib.files.atomic import atomic
 
-from .cache import atomic, data_root
+from .cache import data_root
 from .registry import entry, registry
 
 KINDS = {"sha256": "SHA-256", "md5": "MD5"}  # of checksums; MD5 where its publisher gives no other

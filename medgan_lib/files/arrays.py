@@ -1,14 +1,14 @@
-"""Read an image from an npz file: no pickles, and no more bytes than its headers say."""
+"""Read an image from an npz file."""
 
 from __future__ import annotations
 
 import math
-import zipfile
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from . import npz
 from .image import MAX_VALUES, UNITS, Image, guess_units, too_large
 
 PREFERRED = ("values", "image", "x")
@@ -19,22 +19,15 @@ def read(path: Path) -> Image:
 
     The array is called values, image or x, or is the only one. ValueError: the reason why it can't be used.
     """
-    if not path.stat().st_size:
-        raise ValueError("the file is empty (0 bytes)")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-            arrays = [name for name in names if name not in ("spacing", "units")]
-            name = next((name for name in PREFERRED if name in arrays), arrays[0] if len(arrays) == 1 else None)
-            if name is None:
-                raise ValueError(f"it holds {len(arrays)} arrays ({', '.join(arrays[:8])}); call the image 'values'")
-            array = member(archive, name)
-            spacing = member(archive, "spacing", most=3) if "spacing" in names else None
-            units = member(archive, "units", most=1) if "units" in names else None
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"truncated, damaged or not an npz file ({error})") from error
-    except (EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"truncated or damaged ({error})") from error
+    with npz.opened(path) as archive:
+        names = npz.names(archive)
+        arrays = [name for name in names if name not in ("spacing", "units")]
+        name = next((name for name in PREFERRED if name in arrays), arrays[0] if len(arrays) == 1 else None)
+        if name is None:
+            raise ValueError(f"it holds {len(arrays)} arrays ({', '.join(arrays[:8])}); call the image 'values'")
+        array = npz.array(archive, name, _at_most(MAX_VALUES))
+        spacing = npz.array(archive, "spacing", _at_most(3)) if "spacing" in names else None
+        units = npz.array(archive, "units", _at_most(1)) if "units" in names else None
     if array.dtype.kind not in "iufb":
         raise ValueError(f"its array {name!r} is {array.dtype}; only real numbers can be read")
     colour = array.ndim in (3, 4) and array.shape[-1] == 3
@@ -56,21 +49,9 @@ def read(path: Path) -> Image:
     return Image(values, spacing if spacing is None else tuple(map(float, spacing)), unit, path, "npz", colour=colour)
 
 
-def member(archive: zipfile.ZipFile, name: str, most: int = MAX_VALUES) -> np.ndarray:
-    """The array ``name`` of at most ``most`` values; what it declares is checked before it is unpacked."""
-    with archive.open(f"{name}.npy") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-            shape, fortran, dtype = header(file)
-        except Exception as error:  # NumPy parses it as a Python literal, and lets through what the tokenizer raises
-            raise ValueError(f"its array {name!r} has a header that can't be read") from error
-        if dtype.hasobject:
-            raise ValueError(f"its array {name!r} holds Python objects (pickle), which are never loaded")
+def _at_most(most: int) -> Callable[[tuple[int, ...], np.dtype], None]:
+    def check(shape: tuple[int, ...], dtype: np.dtype) -> None:
         if math.prod(shape) > most or dtype.itemsize > 256:
             raise too_large(shape)
-        need = math.prod(shape) * dtype.itemsize
-        data = file.read(need + 1)  # to the end, which also verifies the checksum
-    if len(data) != need:
-        raise ValueError(f"its array {name!r} has another number of bytes than its shape {shape} needs")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+    return check

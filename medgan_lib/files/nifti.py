@@ -1,4 +1,8 @@
-"""Read NIfTI files, after their header has been compared with what the file holds."""
+"""Read NIfTI files, after their header has been compared with what the file holds.
+
+nibabel interprets the header, but reads no voxels here: of a packed file it stops before the checksum, so a flipped bit
+mostly gives other voxels and no error, and it holds extensions as large as a file claims them to be.
+"""
 
 from __future__ import annotations
 

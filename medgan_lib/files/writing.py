@@ -13,8 +13,7 @@ import tifffile
 from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
-from medgan_lib.cohorts.cache import atomic
-
+from .atomic import atomic
 from .image import UNITS, Grid, Image
 from .pictures import MEANING
 

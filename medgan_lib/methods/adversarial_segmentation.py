@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Optimizer
 
-from medgan_lib.methods.base import Method, adam, evaluating, frozen
+from medgan_lib.methods.base import Method, adam, frozen
+from medgan_lib.networks import batched, placed
 from medgan_lib.objectives import OBJECTIVES
 
 
@@ -74,11 +75,13 @@ class AdversarialSegmentation(Method):
         right = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
         return {"loss_E": loss.detach(), "told_apart": right}
 
-    def segment(self, x: Tensor, batch_size: int = 32) -> Tensor:
-        """Probabilities (n, 1, *size) that pixels are inside, in evaluation mode, ``batch_size`` images at a time."""
-        device = next(self.S.parameters()).device
-        with evaluating(self.S) as S:
-            return torch.cat([S(part.to(device)).sigmoid().to(x.device) for part in x.split(batch_size)])
+    def segment(self, x: Tensor, batch_size: int = 32, *, device: str | torch.device = "auto") -> Tensor:
+        """Probabilities (n, 1, *size) that pixels are inside, in evaluation mode, ``batch_size`` images at a time.
+
+        S runs on ``device`` as `networks.chosen_device` has it; the result is where x is.
+        """
+        with placed(device, self.S):
+            return batched(self.S, x, batch_size).sigmoid()
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {"S": self.opt_S} | ({"E": self.opt_E} if self.lam else {})

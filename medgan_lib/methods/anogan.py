@@ -7,8 +7,7 @@ n pixels and m features, AnoGAN with lambda on sums is AnoGAN with lambda m / ((
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -16,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.optim import Optimizer
 
-from medgan_lib.methods.base import Method, adam, evaluating, frozen
+from medgan_lib.methods.base import Method, adam, fixed
 from medgan_lib.methods.inversion import BATCH, invert, squared_error
-from medgan_lib.networks import MinibatchDiscrimination
+from medgan_lib.networks import MinibatchDiscrimination, batched, placed
 
 
 class AnomalyScores(NamedTuple):
@@ -69,6 +68,7 @@ def latent_search(
     restarts: int = 1,
     lr: float = 0.1,
     generator: torch.Generator | None = None,
+    device: str | torch.device = "auto",
 ) -> AnomalyScores:
     """AnoGAN: for each image the z that minimises (1 - lam) L_R + lam L_D, and that minimum as its score A(x).
 
@@ -83,19 +83,20 @@ def latent_search(
         code; here it is the best one passed, of ``restarts`` descents.
     generator: of the starting points. All images have the same ones, so that the score of an image does not depend on
         the images beside it.
+    device: where the descents run, as `networks.chosen_device` has it. The scores come back where x is.
 
     Raises ValueError as `anomaly_scores` and `invert` do.
     """
     _check(D, x, lam, discrimination, layer)
     if restarts < 1:
         raise ValueError(f"restarts must be at least 1, not {restarts}")
-    with fixed(G, D):
+    start = noise(restarts, generator)
+    with placed(device, G, D) as where, fixed(G, D):
         both = _Both(G, D, discrimination, layer).eval()
-        start = noise(restarts, generator)
+        start, seen = start.to(where), x.to(where)
         latent = getattr(G, "latent", start.shape[-1])
         if tuple(start.shape) != (restarts, latent):
             raise ValueError(f"noise has shape {tuple(start.shape)}, but G takes codes ({restarts}, {latent})")
-        x = x.to(start.device)
         with torch.no_grad():
             _check_shape(x, G(start[:1]))
         pixels = x[0].numel()
@@ -106,7 +107,7 @@ def latent_search(
             return weighted(L_R, L_D, lam)
 
         with torch.no_grad():
-            target = torch.cat([both.rows(part) for part in x.split(BATCH)])
+            target = torch.cat([both.rows(part) for part in seen.split(BATCH)])
         found = invert(
             both,
             target,
@@ -115,8 +116,9 @@ def latent_search(
             restarts=restarts,
             lr=lr,
             loss=loss,
+            device=where,
         )
-    return anomaly_scores(G, D, x, found.z, lam=lam, discrimination=discrimination, layer=layer)
+    return anomaly_scores(G, D, x, found.z, lam=lam, discrimination=discrimination, layer=layer, device=device)
 
 
 def anomaly_scores(
@@ -128,24 +130,27 @@ def anomaly_scores(
     lam: float = 0.1,
     discrimination: str = "features",
     layer: str = "features",
+    device: str | torch.device = "auto",
 ) -> AnomalyScores:
     """A(x) = (1 - lam) R(x) + lam D(x) of images (n, *shape) with codes z (n, latent), however these were found.
 
-    R(x) = L_R(z) and D(x) = L_D(z) are those of `latent_search`. Raises ValueError for images that G does not make,
+    R(x) = L_R(z) and D(x) = L_D(z) are those of `latent_search`. G and D run on ``device`` as `networks.chosen_device`
+    has it; the scores come back where x is. Raises ValueError for images that G does not make,
     that are not finite or that are none, lam outside [0, 1], an unknown discrimination, and a D that has no ``layer``
     for "features" or, for "cross-entropy", not one logit for each image by itself.
     """
     _check(D, x, lam, discrimination, layer)
-    x = x.to(z.device)
     parts = []
-    with torch.no_grad(), fixed(G, D):
+    with torch.no_grad(), placed(device, G, D) as where, fixed(G, D):
         both = _Both(G, D, discrimination, layer)
         for image, code in zip(x.split(BATCH), z.split(BATCH), strict=True):
+            image, code = image.to(where), code.to(where)
             generated = G(code)
             _check_shape(image, generated)
             R = absolute_error(generated, image)
             D_ = DISCRIMINATION[discrimination](both.judge(generated), both.judge(image))
-            parts.append((weighted(R, D_, lam), R, D_, code, generated, (image - generated).abs()))
+            made = (weighted(R, D_, lam), R, D_, code, generated, (image - generated).abs())
+            parts.append([part.to(x.device) for part in made])
     return AnomalyScores(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
@@ -196,47 +201,31 @@ class FAnoGAN(Method):
             f_x = f(x)
         return squared_error(generated, x), squared_error(f(generated), f_x)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """E(x) (n, G.latent) in evaluation mode, 256 at a time."""
-        device = next(self.E.parameters()).device
-        with evaluating(self.E) as E:
-            return torch.cat([E(part.to(device)) for part in x.split(BATCH)])
+    def encode(self, x: Tensor, *, device: str | torch.device = "auto") -> Tensor:
+        """E(x) (n, G.latent) in evaluation mode, 256 at a time; E runs on ``device``, the codes are where x is."""
+        with placed(device, self.E):
+            return batched(self.E, x, BATCH)
 
-    def scores(self, x: Tensor) -> AnomalyScores:
+    def scores(self, x: Tensor, *, device: str | torch.device = "auto") -> AnomalyScores:
         """A(x) = A_R(x) + kappa A_D(x) of images (n, *shape): the loss of each, with E in evaluation mode, too.
 
-        `anomaly_scores` of ``encode(x)`` are those of AnoGAN, with absolute instead of squared differences. Raises
-        ValueError for images that are not finite, that are none, or that G does not make.
+        `anomaly_scores` of ``encode(x)`` are those of AnoGAN, with absolute instead of squared differences. ``device``
+        is as there. Raises ValueError for images that are not finite, that are none, or that G does not make.
         """
         _check_images(x)
-        z = self.encode(x)
+        z = self.encode(x, device=device)
         parts = []
-        with torch.no_grad(), fixed(self.G, self.D):
-            for image, code in zip(x.to(z.device).split(BATCH), z.split(BATCH), strict=True):
+        with torch.no_grad(), placed(device, self.G, self.D) as where, fixed(self.G, self.D):
+            for image, code in zip(x.split(BATCH), z.split(BATCH), strict=True):
+                image, code = image.to(where), code.to(where)
                 generated = self.G(code)
                 R, D = self.errors(image, generated)
-                parts.append((R + self.kappa * D, R, D, code, generated, (image - generated).abs()))
+                made = (R + self.kappa * D, R, D, code, generated, (image - generated).abs())
+                parts.append([part.to(x.device) for part in made])
         return AnomalyScores(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {"E": self.opt_E}
-
-
-@contextmanager
-def fixed(*networks: nn.Module) -> Iterator[None]:
-    """Inside, the networks are in evaluation mode and pass gradients on without keeping any.
-
-    Afterwards every layer has the mode that it had: some, as `FeatureMaps`, have another one than their network.
-    """
-    modules = nn.ModuleList(networks)
-    modes = [(module, module.training) for module in modules.modules()]
-    try:
-        with frozen(modules):
-            modules.eval()
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 class _Both(nn.Module):

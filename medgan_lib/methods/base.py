@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
+
+from medgan_lib.networks import evaluating
+
+__all__ = ["Method", "adam", "evaluating", "fixed", "frozen"]
 
 
 class Method(nn.Module):
@@ -55,11 +58,17 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Inside, the module is in evaluation mode and no graph is recorded; afterwards its mode is what it was."""
-    training = module.training
+def fixed(*networks: nn.Module) -> Iterator[None]:
+    """Inside, the networks are in evaluation mode and pass gradients on without keeping any.
+
+    Afterwards every layer has the mode that it had: some, as `FeatureMaps`, have another one than their network.
+    """
+    modules = nn.ModuleList(networks)
+    modes = [(module, module.training) for module in modules.modules()]
     try:
-        with torch.no_grad():
-            yield module.eval()
+        with frozen(modules):
+            modules.eval()
+            yield
     finally:
-        module.train(training)
+        for module, mode in modes:
+            module.training = mode

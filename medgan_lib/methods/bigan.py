@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medgan_lib.methods.base import adam, evaluating, frozen
+from medgan_lib.methods.base import adam, frozen
 from medgan_lib.methods.gan import GAN
+from medgan_lib.networks import batched, placed
 from medgan_lib.objectives import OBJECTIVES, clip_weights_
 
 
@@ -73,8 +74,11 @@ class BiGAN(GAN):
             self._average()
         return {"loss_G": loss.detach()}
 
-    def encode(self, x: Tensor) -> Tensor:
-        """E(x) (n, G.latent) in evaluation mode, of the averaged encoder where there is one, 256 at a time."""
-        device = next(self.E.parameters()).device
-        with evaluating(self.E_ema if self.ema else self.E) as E:
-            return torch.cat([E(part.to(device)) for part in x.split(256)])
+    def encode(self, x: Tensor, *, device: str | torch.device = "auto") -> Tensor:
+        """E(x) (n, G.latent) in evaluation mode, of the averaged encoder where there is one, 256 at a time.
+
+        E runs on ``device`` as `networks.chosen_device` has it; the codes are where x is.
+        """
+        E = self.E_ema if self.ema else self.E
+        with placed(device, E):
+            return batched(E, x)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from medgan_lib.methods.base import evaluating
 from medgan_lib.methods.gan import GAN
+from medgan_lib.networks import batched, placed
 
 
 class ConditionalGAN(GAN):
@@ -59,18 +59,20 @@ class ConditionalGAN(GAN):
             raise ValueError("y must be finite, it has NaN or infinite values")
         return y
 
-    def sample(self, y: Tensor | int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, y: Tensor | int, generator: torch.Generator | None = None, *, device: str | torch.device = "auto"
+    ) -> Tensor:
         """One sample of `sampler` for each condition: classes (n,) or vectors (n, k), 256 at a time.
 
         A number n instead asks for n samples of classes drawn evenly. ``generator`` makes samples reproducible: the
-        same one gives the same z whatever y is. Raises ValueError as `encode` does, and for a number where
-        conditions are vectors.
+        same one gives the same z whatever y is. They are made on ``device`` as `networks.chosen_device` has it and
+        come back on the CPU. Raises ValueError as `encode` does, and for a number where conditions are vectors.
         """
         if isinstance(y, int):
             if self.classes is None:
                 raise ValueError(f"{y} samples of what? Conditions are vectors here: sample(y) with y of shape (n, k)")
             y = torch.arange(y) % self.classes
-        y = self.encode(torch.as_tensor(y).cpu()).to(next(self.G.parameters()).device)
-        with evaluating(self.sampler) as G:
-            z = self.noise(len(y), generator)
-            return torch.cat([G(*part) for part in zip(z.split(256), y.split(256), strict=True)])
+        y = self.encode(torch.as_tensor(y).cpu())
+        z = self.noise(len(y), generator)
+        with placed(device, self.sampler):
+            return batched(self.sampler, (z, y)).cpu()

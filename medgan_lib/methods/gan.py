@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from medgan_lib.methods.base import Method, adam, evaluating, frozen
+from medgan_lib.methods.base import Method, adam, frozen
+from medgan_lib.networks import batched, placed
 from medgan_lib.objectives import OBJECTIVES, clip_weights_, gradient_penalty
 
 
@@ -127,10 +128,17 @@ class GAN(Method):
         """The generator to look at: the averaged one where there is one."""
         return self.G_ema if self.ema else self.G
 
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n samples of `sampler` in evaluation mode, made 256 at a time; ``generator`` makes them reproducible."""
-        with evaluating(self.sampler) as G:
-            return torch.cat([G(z) for z in self.noise(n, generator).split(256)])
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, *, device: str | torch.device = "auto"
+    ) -> Tensor:
+        """n samples of `sampler` in evaluation mode, made 256 at a time; ``generator`` makes them reproducible.
+
+        They are made on ``device`` as `networks.chosen_device` has it, of noise drawn where G is now, and come back on
+        the CPU.
+        """
+        z = self.noise(n, generator)
+        with placed(device, self.sampler):
+            return batched(self.sampler, z).cpu()
 
     @torch.no_grad()
     def _average(self) -> None:

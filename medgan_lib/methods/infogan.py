@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from medgan_lib.methods.base import adam, evaluating, frozen
+from medgan_lib.methods.base import adam, frozen
 from medgan_lib.methods.gan import GAN
+from medgan_lib.networks import batched, placed
 from medgan_lib.objectives import OBJECTIVES
 
 SIGMA_FLOOR = 0.1  # without it the density of a code that is read exactly, and with it the bound, would be unbounded
@@ -55,8 +56,10 @@ class Codes:
     def draw(self, n: int, generator: torch.Generator | None = None, device: torch.device | None = None) -> Tensor:
         """c (n, size) from its prior."""
         options = {"generator": generator, "device": device}
-        values = [torch.randint(k, (n,), **options) for k in self.categorical]
-        return self.encode(values, 2 * torch.rand(n, self.continuous, **options) - 1)
+        # Not by `encode`, whose look at the values would wait for the device in every step.
+        values = [torch.randint(k, (n, 1), **options) for k in self.categorical]
+        hot = [(v == torch.arange(k, device=v.device)).float() for v, k in zip(values, self.categorical, strict=True)]
+        return torch.cat([*hot, 2 * torch.rand(n, self.continuous, **options) - 1], dim=1)
 
     def encode(self, values: list[Tensor] | Tensor = (), continuous: Tensor | None = None) -> Tensor:
         """c (n, size) with these values: an int64 tensor (n,) for each categorical code (or a single tensor where
@@ -183,24 +186,25 @@ class InfoGAN(GAN):
         z = torch.randn(n, self.G.latent - self.codes.size, device=where, generator=generator)
         return torch.cat([z, self.codes.draw(n, generator, where)], dim=1).to(device)
 
-    def generate(self, c: Tensor, z: Tensor) -> Tensor:
+    def generate(self, c: Tensor, z: Tensor, *, device: str | torch.device = "auto") -> Tensor:
         """Samples x = G(z, c) of `sampler` in evaluation mode, for codes c (n, codes.size) and z (n, ...) or (1, ...).
 
+        They are made on ``device`` as `networks.chosen_device` has it and come back where c is.
         ValueError for codes that do not exist (`Codes.checked`) or a z of another width or number.
         """
         c, width = self.codes.checked(c), self.G.latent - self.codes.size
         if z.ndim != 2 or z.shape[1] != width or len(z) not in (1, len(c)):
             raise ValueError(f"z has shape {tuple(z.shape)}, not ({len(c)} or 1, {width}): as many as there are codes")
-        device = next(self.G.parameters()).device
-        inputs = torch.cat([z.expand(len(c), -1), c], dim=1).to(device)
-        with evaluating(self.sampler) as G:
-            return torch.cat([G(part) for part in inputs.split(256)])
+        with placed(device, self.sampler):
+            return batched(self.sampler, torch.cat([z.to(c.device).expand(len(c), -1), c], dim=1))
 
-    def retrieve(self, x: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """What Q, in evaluation mode, reads off samples x, real or generated: `Codes.read` of its outputs."""
-        device = next(self.Q.parameters()).device
-        with evaluating(self.Q) as Q:
-            return self.codes.read(torch.cat([Q(part.to(device)) for part in x.split(256)]))
+    def retrieve(self, x: Tensor, *, device: str | torch.device = "auto") -> tuple[list[Tensor], Tensor, Tensor]:
+        """What Q, in evaluation mode, reads off samples x, real or generated: `Codes.read` of its outputs.
+
+        Q runs on ``device`` as `networks.chosen_device` has it; the result is where x is.
+        """
+        with placed(device, self.Q):
+            return self.codes.read(batched(self.Q, x))
 
     def optimizers(self) -> dict[str, Optimizer]:
         return super().optimizers() | {"Q": self.opt_Q}

@@ -9,6 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from medgan_lib.methods.base import fixed
+from medgan_lib.networks import batched, placed
+
 BATCH = 256  # codes that pass the generator at once
 CLIPPING = (None, "standard", "stochastic")
 
@@ -42,6 +45,7 @@ def invert(
     lr: float = 0.1,
     loss: Callable[[Tensor, Tensor], Tensor] = squared_error,
     generator: torch.Generator | None = None,
+    device: str | torch.device = "auto",
 ) -> Inversion:
     """Finds z with G(z) near x by descent (Adam, step size falling to 0 along a cosine) on ``loss``.
 
@@ -52,6 +56,7 @@ def invert(
         generator whose z is uniform.
     loss: (generated, x) -> (n,), each image by itself.
     generator: of the starting points and of the redrawn entries, on the CPU.
+    device: where the descents run, as `networks.chosen_device` has it. The result comes back where x is.
 
     Each restart keeps the best of the codes it passed; the one with the lowest loss wins. Raises ValueError for
     steps or restarts below 1, an unknown clipping, images that G does not make, codes that G does not take.
@@ -65,12 +70,8 @@ def invert(
     latent = getattr(G, "latent", start.shape[-1])
     if tuple(start.shape) != (restarts * len(x), latent):
         raise ValueError(f"noise has shape {tuple(start.shape)}, but G takes codes ({restarts * len(x)}, {latent})")
-    training, wanted = G.training, [p for p in G.parameters() if p.requires_grad]
-    target = x.to(start.device)
-    try:
-        G.eval()
-        for parameter in wanted:
-            parameter.requires_grad_(False)
+    with placed(device, G) as where, fixed(G):
+        start, target = start.to(where), x.to(where)
         with torch.no_grad():
             made = tuple(G(start[:1]).shape[1:])
         if tuple(x.shape[1:]) != made:
@@ -83,13 +84,8 @@ def invert(
         z, error = z.view(restarts, len(x), latent), error.view(restarts, len(x))
         best = error.argmin(0)
         chosen = z[best, torch.arange(len(x), device=z.device)]
-        with torch.no_grad():
-            images = torch.cat([G(part) for part in chosen.split(BATCH)])
-        return Inversion(chosen, images, error.min(0).values, z, error)
-    finally:
-        G.train(training)
-        for parameter in wanted:
-            parameter.requires_grad_(True)
+        images = batched(G, chosen, BATCH)
+        return Inversion(*(part.to(x.device) for part in (chosen, images, error.min(0).values, z, error)))
 
 
 def _descend(

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from medgan_lib.methods.base import Method, adam, evaluating
+from medgan_lib.methods.base import Method, adam
+from medgan_lib.networks import batched, placed
 
 
 class LandmarkDetector(Method):
@@ -37,13 +38,14 @@ class LandmarkDetector(Method):
         found = mean_place(logits.detach(), self.spacing)
         return {"loss": loss.detach(), "error_mm": (found - batch["landmarks"]).norm(dim=-1).mean()}
 
-    def find(self, x: Tensor, batch_size: int = 64) -> Tensor:
-        """Landmarks (n, landmarks, 2) of images, mm from the middle, (down, right), in evaluation mode; x's device."""
-        device = next(self.net.parameters()).device
-        with evaluating(self.net) as net:
-            return torch.cat(
-                [mean_place(net(part.to(device)), self.spacing).to(x.device) for part in x.split(batch_size)]
-            )
+    def find(self, x: Tensor, batch_size: int = 64, *, device: str | torch.device = "auto") -> Tensor:
+        """Landmarks (n, landmarks, 2) of images, mm from the middle, (down, right), in evaluation mode; x's device.
+
+        The network runs on ``device`` as `networks.chosen_device` has it.
+        """
+        with placed(device, self.net):
+            parts = x.split(batch_size)  # maps are large, and only their means are kept
+            return torch.cat([mean_place(batched(self.net, part, batch_size), self.spacing) for part in parts])
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {"net": self.opt}

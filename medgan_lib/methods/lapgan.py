@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from medgan_lib.methods.base import Method, evaluating
+from medgan_lib.methods.base import Method
 from medgan_lib.methods.gan import GAN
+from medgan_lib.networks import batched, placed
 
 
 def down(x: Tensor) -> Tensor:
@@ -55,11 +56,13 @@ class Band(GAN):
     def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
         return (batch["l"],)
 
-    def sample_on(self, l: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """One band for each coarse image l (n, c, s, s), made 256 at a time."""
+    def sample_on(
+        self, l: Tensor, generator: torch.Generator | None = None, *, device: str | torch.device = "auto"
+    ) -> Tensor:
+        """One band for each coarse image l (n, c, s, s), made 256 at a time as in `GAN.sample`, on l's device."""
         z = self.noise(len(l), generator)
-        with evaluating(self.sampler) as G:
-            return torch.cat([G(*part) for part in zip(z.split(256), l.split(256), strict=True)])
+        with placed(device, self.sampler):
+            return batched(self.sampler, (z, l)).to(l.device)
 
 
 class LAPGAN(Method):
@@ -92,16 +95,20 @@ class LAPGAN(Method):
             x = l + h
         return losses
 
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n images of the finest level."""
-        return self.sample_levels(n, generator)[-1]
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, *, device: str | torch.device = "auto"
+    ) -> Tensor:
+        """n images of the finest level, made on ``device`` as by `GAN.sample`, on the CPU."""
+        return self.sample_levels(n, generator, device=device)[-1]
 
-    def sample_levels(self, n: int, generator: torch.Generator | None = None) -> list[Tensor]:
+    def sample_levels(
+        self, n: int, generator: torch.Generator | None = None, *, device: str | torch.device = "auto"
+    ) -> list[Tensor]:
         """The same n images at every level, from coarse to fine: each is u(the one before) + a generated band."""
-        images = [self.levels[0].sample(n, generator)]
+        images = [self.levels[0].sample(n, generator, device=device)]
         for level in self.levels[1:]:
             l = up(images[-1])
-            images.append(l + level.sample_on(l, generator))
+            images.append(l + level.sample_on(l, generator, device=device))
         return images
 
     def optimizers(self) -> dict[str, Optimizer]:

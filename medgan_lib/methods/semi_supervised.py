@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 from torch.optim import Optimizer
 
-from medgan_lib.methods.base import Method, adam, evaluating, frozen
+from medgan_lib.methods.base import Method, adam, frozen
+from medgan_lib.networks import batched, placed
 from medgan_lib.objectives import OBJECTIVES
 
 
@@ -123,16 +124,21 @@ class SemiSupervisedGAN(Method):
         where = device if generator is None else generator.device
         return torch.randn(n, self.G.latent, device=where, generator=generator).to(device)
 
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n generated images in evaluation mode, 256 at a time; ``generator`` makes them reproducible."""
-        with evaluating(self.G) as G:
-            return torch.cat([G(z) for z in self.noise(n, generator).split(256)])
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, *, device: str | torch.device = "auto"
+    ) -> Tensor:
+        """n generated images in evaluation mode, 256 at a time, on the CPU; made on ``device`` as `GAN.sample` does."""
+        z = self.noise(n, generator)
+        with placed(device, self.G):
+            return batched(self.G, z).cpu()
 
-    def classify(self, x: Tensor, batch_size: int = 256) -> Tensor:
-        """`probabilities` (n, K + 1) of images (n, ...) in evaluation mode, ``batch_size`` at a time, on x's device."""
-        device = next(self.D.parameters()).device
-        with evaluating(self.D) as D:
-            return torch.cat([probabilities(D(part.to(device))).to(x.device) for part in x.split(batch_size)])
+    def classify(self, x: Tensor, batch_size: int = 256, *, device: str | torch.device = "auto") -> Tensor:
+        """`probabilities` (n, K + 1) of images (n, ...) in evaluation mode, ``batch_size`` at a time, on x's device.
+
+        D runs on ``device`` as `networks.chosen_device` has it.
+        """
+        with placed(device, self.D):
+            return probabilities(batched(self.D, x, batch_size))
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {"D": self.opt_D, "G": self.opt_G}

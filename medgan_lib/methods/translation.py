@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torch.optim import Optimizer
 
-from medgan_lib.methods.base import Method, adam, evaluating, frozen
+from medgan_lib.methods.base import Method, adam, frozen
+from medgan_lib.networks import batched, placed
 from medgan_lib.objectives import OBJECTIVES
 
 
@@ -19,11 +20,13 @@ class Translation(Method):
 
     G: nn.Module
 
-    def translate(self, y: Tensor, batch_size: int = 64) -> Tensor:
-        """G(y) for images y (n, channels, *size) in evaluation mode, ``batch_size`` at a time, on y's device."""
-        device = next(self.G.parameters()).device
-        with evaluating(self.G) as G:
-            return torch.cat([G(part.to(device)).to(y.device) for part in y.split(batch_size)])
+    def translate(self, y: Tensor, batch_size: int = 64, *, device: str | torch.device = "auto") -> Tensor:
+        """G(y) for images y (n, channels, *size) in evaluation mode, ``batch_size`` at a time, on y's device.
+
+        G runs on ``device`` as `networks.chosen_device` has it.
+        """
+        with placed(device, self.G):
+            return batched(self.G, y, batch_size)
 
 
 class Pix2Pix(Translation):

@@ -34,6 +34,8 @@ class UnrolledGAN(GAN):
         if self.penalty or self.clip is not None or self.n_critic != 1:
             raise ValueError("the unrolled GAN has one update of D a step, without penalty and without clipping")
         self.k = k
+        self._updates: int | None = None  # of D's optimizer, whose own count lies on the device
+        self.register_load_state_dict_post_hook(UnrolledGAN._forget)
 
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One update of D on ``batch["x"]``, then one of G against the unrolled D, on the same real samples.
@@ -42,6 +44,13 @@ class UnrolledGAN(GAN):
         """
         x, y = batch["x"], self.condition(batch)
         return self.update_D(x, *y) | self.update_G_against_answer(x, *y)
+
+    def update_D(self, x: Tensor, *y: Tensor) -> dict[str, Tensor]:
+        """As in `GAN`, and counts in Python: to look at the optimizer's count would make a GPU wait at every step."""
+        losses = super().update_D(x, *y)
+        if self._updates is not None:
+            self._updates += 1
+        return losses
 
     def update_G_against_answer(self, x: Tensor, *y: Tensor) -> dict[str, Tensor]:
         """One descent step of G on its loss at D_k, through the k updates."""
@@ -96,4 +105,10 @@ class UnrolledGAN(GAN):
         if not all(states):
             return (*torch.zeros(2, sum(p.numel() for p in own)).to(own[0]), 0)
         m, v = (torch.cat([state[key].flatten() for state in states]) for key in ("exp_avg", "exp_avg_sq"))
-        return m, v, int(states[0]["step"])
+        if self._updates is None:  # once, in the first step of a new or a resumed run
+            self._updates = int(states[0]["step"])
+        return m, v, self._updates
+
+    def _forget(self, _: object = None) -> None:
+        """After loading: the optimizer, loaded too, has another count."""
+        self._updates = None

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from medgan_lib.cohorts import Window
+
 VENTRICLES_MM = 30.0  # radius of the disc around the middle of a head that holds the ventricles
 FLUID = 0.1  # T1 signal of voxels full of fluid, protocol A of the simulated heads (fraction of water's magnetisation)
 
@@ -85,7 +87,7 @@ def _centred(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _middle_of_head(x: Tensor, window: tuple[float, float], spacing: float) -> tuple[Tensor, Tensor]:
     """The image in units (n, h, w), and which pixels lie within 30 mm of its centre of mass."""
     low, high = window
-    image = low + (_image(x) + 1) * ((high - low) / 2)
+    image = Window(low, high).units(_image(x))
     rows, columns, y, x_ = _centred((image - low).clamp_min(1e-6))
     away = (rows - y[:, None, None]).square() + (columns - x_[:, None, None]).square()
     return image, away.sqrt() * spacing < VENTRICLES_MM

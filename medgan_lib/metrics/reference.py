@@ -1,7 +1,7 @@
 """How near translated images are to their references, and how sharp they are.
 
-Images are (n, channels, *size) in [-1, 1], paired by index. What is said in units needs the width of the window:
-``span`` = high - low, for a `Cohort` ``c.window["x"][1] - c.window["x"][0]``.
+Images are (n, channels, *size) in [-1, 1], paired by index. What is said in units needs the images' window: of a
+`Cohort` ``c.window["x"]``.
 """
 
 from __future__ import annotations
@@ -9,12 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from medgan_lib.cohorts import Window
 from medgan_lib.metrics.spectra import spectrum
-
-
-def span(window: tuple[float, float]) -> float:
-    """The data range of a window in units: what [-1, 1] stands for."""
-    return window[1] - window[0]
 
 
 def mae(x: Tensor, reference: Tensor, window: tuple[float, float], mask: Tensor | None = None) -> float:
@@ -30,7 +26,7 @@ def mae(x: Tensor, reference: Tensor, window: tuple[float, float], mask: Tensor 
     inside = mask.double().flatten(1)
     size = inside.sum(1)
     each = (error.flatten(1) * inside).sum(1)[size > 0] / size[size > 0]
-    return float(each.mean() * span(window) / 2)
+    return float(each.mean() * Window(*window).span / 2)
 
 
 def psnr(x: Tensor, reference: Tensor) -> float:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from medgan_lib.methods.base import evaluating
+from medgan_lib.networks import batched
 
 GENERATED, REAL = 0, 1
 
@@ -45,12 +45,7 @@ def turing_test(observer: nn.Module, real: Tensor, generated: Tensor, batch_size
     from scipy.stats import binomtest
 
     _alike(real, generated)
-    device = next(observer.parameters()).device
-    with evaluating(observer) as judge:
-        says_real = [
-            torch.cat([judge(part.to(device)).argmax(1) == REAL for part in images.split(batch_size)])
-            for images in (real, generated)
-        ]
+    says_real = [(batched(observer, images, batch_size).argmax(1) == REAL).cpu() for images in (real, generated)]
     doubted, fooled = (~says_real[0]).double().mean().item(), says_real[1].double().mean().item()
     right, n = int(says_real[0].sum() + (~says_real[1]).sum()), 2 * len(real)
     interval = binomtest(right, n).proportion_ci(0.95, method="exact")

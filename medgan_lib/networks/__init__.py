@@ -4,10 +4,12 @@
 samples of two kinds may pass it together.
 """
 
+from medgan_lib.networks.batched import batched, evaluating
 from medgan_lib.networks.classcritic import ClassCritic, GaussianNoise
 from medgan_lib.networks.conditional import ConditionalCritic, ConditionalGenerator, Conditioned
 from medgan_lib.networks.dcgan import DCCritic, DCGenerator, pooled_down, pooled_up, strided_down, strided_up
 from medgan_lib.networks.dense import DenseCritic, DenseGenerator
+from medgan_lib.networks.devices import chosen_device, home_of, placed
 from medgan_lib.networks.images import Critic, Encoder, Generator, ResizeConv
 from medgan_lib.networks.joint import JointCritic
 from medgan_lib.networks.minibatch import MinibatchDiscrimination
@@ -57,6 +59,11 @@ __all__ = [
     "TextEncoder",
     "UNet",
     "Vocabulary",
+    "batched",
+    "chosen_device",
+    "evaluating",
+    "home_of",
+    "placed",
     "pooled_down",
     "pooled_up",
     "strided_down",

@@ -7,6 +7,8 @@ of second order in the distance between points elsewhere, and free of derivative
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -56,6 +58,28 @@ def bend(bending: Tensor, length: Tensor) -> Tensor:
     """
     a, b = bending.unbind(1)
     return integrate(torch.stack([torch.zeros_like(a), -b, a], 1), length)
+
+
+# ---------------------------------------------------------------- radii
+
+
+def daughters(parent: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """Radii of the two vessels into which one of radius ``parent`` forks, ``ratio`` the second over the first.
+
+    r0³ = r1³ + r2³ needs the least work to keep and move the blood (Murray, PNAS 12:207, 1926).
+    """
+    first = parent / (1 + ratio**3) ** (1 / 3)
+    return first, ratio * first
+
+
+def narrowing(distance: Tensor, length: Tensor, degree: Tensor) -> Tensor:
+    """What a stenosis leaves of the radius, a share, at ``distance`` (signed, mm along the vessel) from its middle.
+
+    ``degree`` is the percent diameter stenosis as a share: 1 − narrowest over healthy diameter. The middle half of
+    ``length`` (mm) is that narrow, a half cosine leads there on either side, and outside the vessel is as it was.
+    """
+    way = ((0.5 - (distance / length).abs()) * 4).clamp(0, 1)
+    return 1 - degree * (1 - torch.cos(math.pi * way)) / 2
 
 
 # ---------------------------------------------------------------- measures
@@ -148,6 +172,11 @@ def to_frame(curve: Tensor) -> Tensor:
     left and right stay different. Two curves that differ by a rotation and a shift alone become the same one.
     ValueError where that does not say where the axes point: the ends are one point, or the curve is straight.
     """
+    return frame(curve) @ (curve - curve[..., :1])
+
+
+def frame(curve: Tensor) -> Tensor:
+    """The three axes (n, 3, 3), one a row, of `to_frame`: what else belongs to the curve is turned by them, too."""
     curve = curve - curve[..., :1]
     first = curve[..., -1]
     reach = first.norm(dim=1, keepdim=True)
@@ -162,5 +191,4 @@ def to_frame(curve: Tensor) -> Tensor:
     if bool((aside <= tolerance * size).any()):
         raise ValueError("a curve lies on no side of the line between its ends: it has no second direction")
     second = second / aside
-    axes = torch.stack([first, second, torch.linalg.cross(first, second, dim=1)], 1)
-    return axes @ curve
+    return torch.stack([first, second, torch.linalg.cross(first, second, dim=1)], 1)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medgan_lib.cohorts.cache import data_root
-from medgan_lib.cohorts.cohort import SPLITS, Cohort, draw
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, Window, draw
 from medgan_lib.cohorts.public.prepared import prepared_files
 from medgan_lib.cohorts.simulated.vessels import RADIUS_WINDOW, check_points, packed
-from medgan_lib.files.rdata import read_rda
 from medgan_lib.physics import vessels as geometry
 
 NAME = "carotid_arteries"
@@ -27,7 +28,7 @@ COUNTS = (65, 50)
 GROUPS = ("low", "up")  # in the names of the arrays: 25 arteries each
 LABELS = ("lower or none", "upper")  # where on the artery the aneurysm is
 FEATURES = ("curvature", "torsion", "radius", "radius_der", "wss", "wss_der")
-WINDOW = (-20.0, 80.0)  # mm, of the centreline
+WINDOW = Window(-20.0, 80.0)  # mm, of the centreline
 POINTS = 256  # of a prepared centreline
 ENDS = (0.7, 0.8)  # where train and val end
 FINE = 8  # pieces between two points of a profile while it is integrated
@@ -174,11 +175,18 @@ def convert(files: Mapping[str, bytes]) -> dict[str, dict[str, NDArray]]:
     }
 
 
-def _read(files: Mapping[str, bytes], file: str, name: str, keys: tuple[str, ...]) -> dict[str, Any]:
+def _read(files: Mapping[str, bytes], file: str, name: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
+    """The list ``name`` in one of R's files, which has these ``keys``. Data frames in it come as lists by column."""
     try:
-        found = read_rda(files[file]).get(name)
-    except ValueError as error:
-        raise ValueError(f"{file} can't be read: {error}") from error
-    if not isinstance(found, dict) or not set(keys) <= set(found):
+        import rdata
+    except ImportError as error:
+        raise ValueError(f"{file} is R data, which the package rdata reads: pip install rdata") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it makes no data frames, as asked for by constructor_dict
+            found = rdata.read_rda(io.BytesIO(files[file]), constructor_dict={}).get(name)
+    except Exception as error:  # its parsers raise anything on what is no R data
+        raise ValueError(f"{file} can't be read: no R data, or damaged ({type(error).__name__}: {error})") from error
+    if not isinstance(found, Mapping) or not set(keys) <= set(found):
         raise ValueError(f"{file} does not hold {name} with {', '.join(keys)}")
     return found

@@ -8,19 +8,17 @@ a code execution.
 from __future__ import annotations
 
 import csv
-import math
 import re
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 
 from medgan_lib.cohorts.cache import data_root
 from medgan_lib.cohorts.registry import entry
+from medgan_lib.files import npz
 
-_HEADER = 16 * 1024  # bytes, more than the header of any npy file here
 _LONGEST_TABLE = 100_000  # bytes, more than any csv file here
 
 
@@ -102,7 +100,7 @@ def read_npz(path: Path, expected: dict[str, dict[str, Any]], remedy: str) -> di
     ValueError: "<file> is not usable: <reason>. <remedy>"
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with npz.opened(path) as archive:
             arrays = {key: _read_array(archive, key, **spec) for key, spec in expected.items()}
         lengths: dict[str, set[int]] = {}
         for key, array in arrays.items():
@@ -111,43 +109,23 @@ def read_npz(path: Path, expected: dict[str, dict[str, Any]], remedy: str) -> di
             if len(found) > 1:
                 raise ValueError(f"its arrays {part}_* have different numbers of items: {sorted(found)}")
         return arrays
-    except zipfile.BadZipFile as error:
-        reason = f"truncated, damaged or not an npz file ({error})"
-    except (EOFError, zlib.error, NotImplementedError, RuntimeError, OSError) as error:
+    except OSError as error:
         reason = f"it can't be read ({error})"
     except ValueError as error:
         reason = str(error)
     raise ValueError(f"{path} is not usable: {reason}. {remedy}")
 
 
-def _read_array(archive: zipfile.ZipFile, key: str, dtype: str, shape: list[int], max: int | None = None) -> np.ndarray:
-    member = f"{key}.npy"
-    if member not in archive.namelist():
-        raise ValueError(f"array {key!r} is missing")
-    wanted, info = np.dtype(dtype), archive.getinfo(member)
-    limit = math.prod(shape) * wanted.itemsize + _HEADER
-    if info.file_size > limit:
-        raise ValueError(f"array {key!r} declares {info.file_size} bytes, at most {limit} are expected")
-    with archive.open(info) as file:
-        version = np.lib.format.read_magic(file)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"array {key!r} is of npy version {version}")
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        try:
-            found, fortran, kind = read_header(file)
-        except Exception as error:  # NumPy parses it as a Python literal, and lets through what the tokenizer raises
-            raise ValueError(f"array {key!r} has a header that can't be read ({type(error).__name__})") from error
-        if kind.hasobject:
-            raise ValueError(f"array {key!r} holds Python objects (pickle), which are never loaded")
-        if kind != wanted:
-            raise ValueError(f"array {key!r} has type {kind}, expected {wanted}")
+def _read_array(archive: ZipFile, key: str, dtype: str, shape: list[int], max: int | None = None) -> np.ndarray:
+    def check(found: tuple[int, ...], kind: np.dtype) -> None:
+        if kind != np.dtype(dtype):
+            raise ValueError(f"its array {key!r} has type {kind}, expected {np.dtype(dtype)}")
         if len(found) != len(shape) or list(found[1:]) != list(shape[1:]) or not 1 <= found[0] <= shape[0]:
-            raise ValueError(f"array {key!r} has shape {found}, expected {tuple(shape)} with at most that many items")
-        size = math.prod(found) * kind.itemsize
-        data = file.read(size + 1)  # reading to the end also verifies the checksum
-    if len(data) != size:
-        raise ValueError(f"array {key!r} has another number of bytes than its shape {found} needs")
-    array = np.frombuffer(data, kind).reshape(found, order="F" if fortran else "C")
+            raise ValueError(
+                f"its array {key!r} has shape {found}, expected {tuple(shape)} with at most that many items"
+            )
+
+    array = npz.array(archive, key, check)
     if max is not None and not 0 <= array.min() <= array.max() <= max:
-        raise ValueError(f"array {key!r} has values outside 0..{max}")
+        raise ValueError(f"its array {key!r} has values outside 0..{max}")
     return np.array(array)  # writable, and in C order

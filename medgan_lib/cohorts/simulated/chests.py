@@ -3,9 +3,10 @@
 The thorax is a set of thicknesses along the ray. A body of soft tissue with neck and shoulders holds two lungs
 (between the mediastinum, the chest wall and the dome of the diaphragm), heart and aortic arch, the air of the
 windpipe and its two main branches and of the stomach, and bones: vertebrae, ten pairs of ribs as slanting arcs in
-space, clavicles. Vessels branch out from the hila. An opacity replaces the air of a part of one lung. Line integrals
-of attenuation, scatter and Poisson counts make the image (`medgan_lib.physics.projection`); bright is dense. All
-sizes are drawn per subject around those of an adult; they are ours, chosen for the look of radiographs.
+space, clavicles. Vessels branch out from the hila. An opacity replaces the air of a part of one lung; a pacemaker is a
+metal plate under the skin with a lead to the heart. Line integrals of attenuation, scatter and Poisson counts make the
+image (`medgan_lib.physics.projection`); bright is dense. All sizes are drawn per subject around those of an adult; they
+are ours, chosen for the look of radiographs.
 
 The image is seen from the front: the patient's right is on the left.
 """
@@ -13,20 +14,20 @@ The image is seen from the front: the patient's right is on the left.
 from __future__ import annotations
 
 import math
-import os
 
 import torch
 from torch import Tensor
 
 from medgan_lib.cohorts.cache import cached
-from medgan_lib.cohorts.cohort import Cohort, subject_ids
-from medgan_lib.cohorts.simulated.draws import Draws
+from medgan_lib.cohorts.cohort import Cohort, Window, subject_ids
+from medgan_lib.cohorts.simulated.draws import Draws, simulated
 from medgan_lib.physics import projection
 from medgan_lib.physics.projection import ATTENUATION
+from medgan_lib.physics.vessels import resample
 
 NAME = "chests"
 FIELD = 350.0  # mm, edge of the image
-WINDOW = (0.5, 3.3)  # −ln of the share of photons that arrive
+WINDOW = Window(0.5, 3.3)  # −ln of the share of photons that arrive
 STEP, LEAST, MOST = 16, 32, 512  # of the size
 PHOTONS = 5e4  # per mm² before the patient, at dose 1
 SIDES = ("right", "left")  # of the patient: −1 and +1 along the image
@@ -41,9 +42,12 @@ CORTEX = (
     (0.8, 0.2),
     (-0.8, 0.2),
 )  # across a bone, in its radius: where, and how much; the edges are denser
+METAL = 0.3  # 1/mm, of a pacemaker: titanium has 0.29 at 65 keV
+ROUND = 3  # exponent of the plate's outline, |u|^3 + |v|^3 = 1: between an ellipse and a rectangle
+LEAD = 2.0  # mm² of metal across the lead, as of a wire of 1.6 mm
+LEAD_POINTS, LEAD_PIECES = 64, 12  # of the tensor, and pieces between two of them, so that it is no row of dots
 MARROW_WIDE, CORTEX_WIDE = 2.7, 1.35  # mm, widths of the Gaussians that make a bone
 _NUMBERS = 512  # random numbers of a subject, apart from noise
-_BATCH = 32
 _LINE = 128  # points of an outline
 
 
@@ -55,6 +59,7 @@ def load(
     seed: int = 0,
     opacity: float = 0.5,
     dose: float = 1.0,
+    device: float = 0.0,
 ) -> Cohort:
     """``n`` (default 2,000) radiographs of 350 x 350 mm, ``size`` (default 64) pixels an edge.
 
@@ -69,48 +74,60 @@ def load(
     is none); ``healthy``, the same image without it and with the same noise. ``dose`` scales the photons. The same
     subject is the same at any ``n`` and, but for noise, at any ``size`` and ``dose``.
 
-    ValueError: a size that is no multiple of 16 from 32 to 512, an opacity outside 0..1, a dose outside 0.001..100.
+    ``device`` is the probability of a pacemaker in the upper chest on the patient's left, whatever the opacity. Above 0
+    there are also: ``has_device`` (n,); ``device`` bool (n, 1, size, size), the pixel centres inside the plate;
+    ``device_centre`` (n, 2) mm; ``device_size`` (n, 3) mm, height, width and thickness before it is tilted; ``lead``
+    (n, 64, 2) mm from the plate to the tip in the heart (each 0 where there is none); ``without_device``, the same
+    image with its opacity but without the device, at the same noise. ``healthy`` keeps the device: it is without the
+    opacity alone. The device changes nothing else of a subject, so its chest without one is that of ``device=0``.
+
+    ValueError: a size that is no multiple of 16 from 32 to 512, an opacity or device outside 0..1, a dose outside
+    0.001..100.
     """
     size, n = size or 64, n or 2000
     if size % STEP or not LEAST <= size <= MOST:
         raise ValueError(f"size of {NAME!r} must be a multiple of {STEP} from {LEAST} to {MOST}, it is {size}")
-    for what, value, low, high in (("opacity", opacity, 0, 1), ("dose", dose, 0.001, 100)):
+    for what, value, low, high in (("opacity", opacity, 0, 1), ("dose", dose, 0.001, 100), ("device", device, 0, 1)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise ValueError(f"{what} of {NAME!r} must be a number from {low} to {high}, it is {value!r}")
     tensors = cached(
         NAME,
-        {"split": split, "size": size, "n": n, "seed": seed, "opacity": float(opacity), "dose": float(dose)},
-        lambda: _simulate(split, size, n, seed, float(opacity), float(dose)),
+        {
+            **{"split": split, "size": size, "n": n, "seed": seed, "opacity": float(opacity), "dose": float(dose)},
+            "device": float(device),
+        },
+        lambda: _simulate(split, size, n, seed, float(opacity), float(dose), float(device)),
     )
     tensors["labels"] = tensors["labels"].long()  # kept as bytes in the cache
-    units = {"x": "-ln(I/I0)", "healthy": "-ln(I/I0)", "sketch": "1", "heart_ratio": "1"}
+    images = ("x", "healthy", "without_device") if device else ("x", "healthy")
+    places = ("landmarks", "centre", "extent") + (("device_centre", "device_size", "lead") if device else ())
+    units = dict.fromkeys(images, "-ln(I/I0)") | {"sketch": "1", "heart_ratio": "1"}
     return Cohort(
         name=NAME,
         tensors=tensors,
         subjects=subject_ids(split, seed, n),
-        units=units | dict.fromkeys(("landmarks", "centre", "extent"), "mm"),
-        window={"x": WINDOW, "healthy": WINDOW, "sketch": (0.0, 1.0)},
+        units=units | dict.fromkeys(places, "mm"),
+        window=dict.fromkeys(images, WINDOW) | {"sketch": (0.0, 1.0)},
         origin="embedded",
         split=split,
         spacing=(FIELD / size, FIELD / size),
-        classes={"label": ("clear", "opacity"), "labels": LABELS},
+        classes={"label": ("clear", "opacity"), "labels": LABELS}
+        | ({"has_device": ("none", "pacemaker")} if device else {}),
         note="simulated frontal chest radiographs, bright is dense",
         truth={"landmarks": LANDMARKS},
     )
 
 
-def _simulate(split: str, size: int, n: int, seed: int, opacity: float, dose: float) -> dict[str, Tensor]:
-    from tqdm.auto import tqdm
+def _simulate(
+    split: str, size: int, n: int, seed: int, opacity: float, dose: float, device: float
+) -> dict[str, Tensor]:
+    def build(subjects: range) -> dict[str, Tensor]:
+        return _batch(Draws(NAME, split, seed, subjects, _NUMBERS), size, opacity, dose, device)
 
-    quiet = n * size**2 < 1000 * 64**2 or "MEDGAN_PROGRESS" in os.environ
-    parts = [
-        _batch(Draws(NAME, split, seed, range(start, min(start + _BATCH, n)), _NUMBERS), size, opacity, dose)
-        for start in tqdm(range(0, n, _BATCH), desc="simulating chests", unit="batch", disable=quiet, leave=False)
-    ]
-    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    return simulated(NAME, n, build, quick=n * size**2 < 1000 * 64**2)
 
 
-def _batch(draws: Draws, size: int, opacity: float, dose: float) -> dict[str, Tensor]:
+def _batch(draws: Draws, size: int, opacity: float, dose: float, device: float) -> dict[str, Tensor]:
     down, right = projection.grid(size, FIELD)
     pixel = FIELD / size
     y, x = down[None, :, None], right[None, None, :]
@@ -157,9 +174,15 @@ def _batch(draws: Draws, size: int, opacity: float, dose: float) -> dict[str, Te
 
     photons = torch.full((n,), PHOTONS * dose * pixel**2)
     scatter, white = draws.uniform(0.15, 0.35), draws.white(size, size)
+    metal, implant = torch.zeros_like(clear), {}
+    if device:  # drawn last: a subject is the same with and without one
+        metal, implant = _pacemaker(draws, y, x, lungs, heart, carina, blur, device)
     healthy, image = (
-        projection.expose(integrals(w), photons, scatter, white) for w in (torch.zeros_like(clear), replaced)
+        projection.expose(integrals(w) + METAL * metal, photons, scatter, white)
+        for w in (torch.zeros_like(clear), replaced)
     )
+    if device:
+        implant["without_device"] = projection.expose(integrals(replaced), photons, scatter, white)
 
     labels = torch.zeros(n, size, size, dtype=torch.uint8)
     for number, lung_ in enumerate(lungs, start=1):
@@ -184,7 +207,7 @@ def _batch(draws: Draws, size: int, opacity: float, dose: float) -> dict[str, Te
     )
 
     def scaled(image: Tensor) -> Tensor:
-        return ((image - WINDOW[0]) * (2 / (WINDOW[1] - WINDOW[0])) - 1).clamp(-1, 1)[:, None]
+        return WINDOW.scale(image)[:, None]
 
     return {
         "x": scaled(image),
@@ -195,6 +218,7 @@ def _batch(draws: Draws, size: int, opacity: float, dose: float) -> dict[str, Te
         "mask": inside[:, None],
         **truth,
         "healthy": scaled(healthy),
+        **{key: scaled(value) if key == "without_device" else value for key, value in implant.items()},
     }
 
 
@@ -548,6 +572,69 @@ def _opacity(
     found = (share < 1) & lung & _c(label).bool()
     drawn = label[:, None].float()
     return shade.clamp(max=0.95), found, {"label": label, "centre": centre * drawn, "extent": extent * drawn}
+
+
+def _pacemaker(
+    draws: Draws, y: Tensor, x: Tensor, lungs: list[_Lung], heart: _Heart, carina: Tensor, blur: float, share: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """mm of metal along the ray (n, h, w) and what is known of it; all 0 where a subject has no device.
+
+    It lies in a pocket under the skin, so it adds to the rays and replaces nothing. The lead runs under the clavicle,
+    along the great veins to the right atrium, and through it to the tip of the right ventricle.
+    """
+    lung = lungs[1]
+    has = draws.uniform() < share
+    size = torch.stack([draws.uniform(37, 43), draws.uniform(32, 38), draws.uniform(5.5, 6.5)], 1)
+    centre = torch.stack([lung.top + draws.uniform(62, 92), draws.uniform(0.55, 0.82) * lung.wide], 1)
+    tilt = draws.uniform(-0.35, 0.35)
+
+    down, right = y - _c(centre[:, 0]), x - _c(centre[:, 1])
+    v = _c(tilt.cos()) * down + _c(tilt.sin()) * right
+    u = _c(tilt.cos()) * right - _c(tilt.sin()) * down
+    edge = ((2 * v / _c(size[:, 0])).abs() ** ROUND + (2 * u / _c(size[:, 1])).abs() ** ROUND) ** (1 / ROUND)
+    pixel = FIELD / x.shape[-1]
+    inwards = torch.hypot(v, u) * (1 / edge.clamp(min=1e-6) - 1)  # mm to the outline, away from the centre
+    plate = _c(size[:, 2]) * _step(inwards, max(0.35 * pixel, 0.6))
+
+    lead = _lead(draws, centre, size, tilt, lung, heart, carina)
+    volume = LEAD * lead.diff(dim=1).norm(dim=-1).mean(1)[:, None] * torch.ones(lead.shape[1])
+    volume[:, -LEAD_PIECES:] *= 2.5  # the electrode at the tip is thicker
+    wire = _splat(x.shape[-1], [(lead, volume)], 0.5, blur)
+    there = has.float()
+    return (plate + wire) * _c(there), {
+        "has_device": has.long(),
+        "device": ((edge < 1) & _c(has))[:, None],
+        "device_centre": centre * there[:, None],
+        "device_size": size * there[:, None],
+        "lead": lead[:, ::LEAD_PIECES] * there[:, None, None],
+    }
+
+
+def _lead(
+    draws: Draws, centre: Tensor, size: Tensor, tilt: Tensor, lung: _Lung, heart: _Heart, carina: Tensor
+) -> Tensor:
+    """(n, points, 2) mm, equidistant, from the upper edge of the plate to the tip of the right ventricle."""
+    up = 0.5 * size[:, :1] * torch.stack([-tilt.cos(), -tilt.sin()], 1)
+    towards = draws.normal(0.6, 0.06)  # rad below the left: the tip of the heart
+    angle = ((towards / math.pi + 1) * _LINE).round().long()
+    tip = 0.8 * heart.radius.gather(1, angle[:, None]) * torch.stack([towards.sin(), towards.cos()], 1)
+    border = heart.centre[:, 1] + (heart.radius * heart.angles.cos()).amin(1)
+    ways = [
+        centre + up,
+        torch.stack([centre[:, 0] - 0.5 * size[:, 0] - 12, centre[:, 1] - 12], 1),
+        torch.stack([lung.top + draws.normal(42, 2), torch.full_like(lung.top, 46)], 1),  # under the clavicle
+        torch.stack([lung.top + draws.normal(50, 2), torch.full_like(lung.top, 14)], 1),
+        torch.stack([carina[:, 0] - 8, draws.normal(-19, 1.5)], 1),  # upper hollow vein
+        torch.stack([heart.centre[:, 0] - 8, border + draws.uniform(12, 18)], 1),  # right atrium
+        heart.centre + torch.stack([0.8 * tip[:, 0], 0.1 * tip[:, 1]], 1),
+        heart.centre + tip,
+    ]
+    path = torch.stack(ways, -1)
+    along = torch.nn.functional.pad(path.diff(dim=-1).norm(dim=1).cumsum(-1), (1, 0))
+    points = (LEAD_POINTS - 1) * LEAD_PIECES + 1
+    fine = resample(path, along, points)
+    along = torch.nn.functional.pad(fine.diff(dim=-1).norm(dim=1).cumsum(-1), (1, 0))
+    return resample(fine, along, points).mT
 
 
 def _sketch(size: int, outlines: list[Tensor], width: float) -> Tensor:

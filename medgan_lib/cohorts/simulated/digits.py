@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from medgan_lib.cohorts.cache import cached
-from medgan_lib.cohorts.cohort import SPLITS, Cohort, draw
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, Window, draw
 
 UNITS = "intensity 0-255"
-WINDOW = (0.0, 255.0)
+WINDOW = Window(0.0, 255.0)
 NATIVE = 28  # pixels
 CLASSES = tuple(str(digit) for digit in range(10))
 

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from medgan_lib.cohorts.cohort import SPLITS
+
+BATCH = 32  # subjects simulated at once: fits the processor's cache
+
+
+def simulated(name: str, n: int, build: Callable[[range], dict[str, Tensor]], *, quick: bool) -> dict[str, Tensor]:
+    """What ``build`` makes of subjects 0 to n - 1, `BATCH` at a time, with a bar unless it is ``quick``."""
+    from medgan_lib.training.progress import watched  # here: how it is shown is no part of what a cohort is
+
+    starts = range(0, n, BATCH)
+    parts = [
+        build(range(start, min(start + BATCH, n)))
+        for start in watched(starts, f"simulating {name}", unit="batch", hidden=quick)
+    ]
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 class Draws:

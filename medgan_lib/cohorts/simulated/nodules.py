@@ -10,22 +10,21 @@ not: bronchi, fissures, emphysema, cavities, anything outside the slice but the 
 from __future__ import annotations
 
 import math
-import os
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from medgan_lib.cohorts.cache import cached
-from medgan_lib.cohorts.cohort import SPLITS, Cohort, subject_ids
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, Window, subject_ids
+from medgan_lib.cohorts.simulated.draws import simulated
 
 FIELD = 32.0  # mm, edge of every patch: 1 mm a pixel at the default size
-WINDOW = (-1000.0, 400.0)  # HU, the one of the real `lung_nodules`
+WINDOW = Window(-1000.0, 400.0)  # HU, the one of the real `lung_nodules`
 CLASSES = ("benign-like", "malignant-like")
 RULE = {"per_mm": 0.35, "diameter": 9.0, "per_margin": 4.0, "margin": 0.5}
 
 _UNIFORMS = 256  # random numbers that make a subject, apart from texture and noise
-_BATCH = 32  # fits the processor's cache
 _ANGLES = 256  # on which a nodule's outline is tabulated
 
 
@@ -73,15 +72,10 @@ def load(split: str, *, size: int | None = None, n: int | None = None, seed: int
 
 
 def _simulate(split: str, size: int, n: int, seed: int) -> dict[str, Tensor]:
-    from tqdm.auto import tqdm
+    def build(subjects: range) -> dict[str, Tensor]:
+        return _batch(subjects, split, size, seed)
 
-    # no bar for a few seconds, nor where the pipeline shows its own progress
-    quiet = n * size**2 < 1000 * 32**2 or "MEDGAN_PROGRESS" in os.environ
-    parts = [
-        _batch(range(start, min(start + _BATCH, n)), split, size, seed)
-        for start in tqdm(range(0, n, _BATCH), desc="simulating nodules", unit="batch", disable=quiet, leave=False)
-    ]
-    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    return simulated("nodules", n, build, quick=n * size**2 < 1000 * 32**2)
 
 
 class _Draws:
@@ -125,9 +119,8 @@ def _batch(subjects: range, split: str, size: int, seed: int) -> dict[str, Tenso
     hu = hu + coverage * (torch.maximum(ends, hu) - hu)  # a nodule of ground glass does not hide a vessel
     hu = hu + _noise(white[:, 1], step, draws)
 
-    scaled = (hu - WINDOW[0]) * (2 / (WINDOW[1] - WINDOW[0])) - 1
     label = (draws.uniform() < malignancy(factors["diameter"], factors["margin"])).long()
-    return {"x": scaled.clamp(-1, 1).reshape(n, 1, size, size), **factors, "label": label}
+    return {"x": WINDOW.scale(hu).reshape(n, 1, size, size), **factors, "label": label}
 
 
 def _nodule(draws: _Draws, grid: Tensor, step: float, blur: Tensor) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:

@@ -14,19 +14,18 @@ Depth is down, and the nose to the right, as in a right eye.
 from __future__ import annotations
 
 import math
-import os
 
 import torch
 from torch import Tensor
 
 from medgan_lib.cohorts.cache import cached
-from medgan_lib.cohorts.cohort import Cohort, subject_ids
-from medgan_lib.cohorts.simulated.draws import Draws
+from medgan_lib.cohorts.cohort import Cohort, Window, subject_ids
+from medgan_lib.cohorts.simulated.draws import Draws, simulated
 from medgan_lib.physics import interference as physics
 
 NAME = "retinas"
 DEPTH, WIDTH = 0.96, 6.0  # mm
-WINDOW = (-5.0, 33.0)  # dB
+WINDOW = Window(-5.0, 33.0)  # dB
 STEP, LEAST, MOST = 8, 32, 512  # of the size
 RESOLUTION = 3.0  # µm, standard deviation of the axial point spread
 KINDS = ("drusen", "fluid")
@@ -52,7 +51,6 @@ THICKNESS = {
 }
 BRIGHTNESS = (-40.0, 23.0, 17.0, 19.0, 12.5, 17.5, 8.0, 14.0, 20.5, 27.5, 18.0, 13.5)  # dB, of LAYERS
 _NUMBERS = 256
-_BATCH = 32
 _MOST = 6  # drusen or cysts
 
 
@@ -109,14 +107,10 @@ def load(
 
 
 def _simulate(split: str, size: int, n: int, seed: int, abnormal: float, kinds: tuple[str, ...]) -> dict[str, Tensor]:
-    from tqdm.auto import tqdm
+    def build(subjects: range) -> dict[str, Tensor]:
+        return _batch(Draws(NAME, split, seed, subjects, _NUMBERS), size, abnormal, kinds)
 
-    quiet = n * size**2 < 1000 * 64**2 or "MEDGAN_PROGRESS" in os.environ
-    parts = [
-        _batch(Draws(NAME, split, seed, range(start, min(start + _BATCH, n)), _NUMBERS), size, abnormal, kinds)
-        for start in tqdm(range(0, n, _BATCH), desc="simulating retinas", unit="batch", disable=quiet, leave=False)
-    ]
-    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    return simulated(NAME, n, build, quick=n * size**2 < 1000 * 64**2)
 
 
 def _batch(draws: Draws, size: int, abnormal: float, kinds: tuple[str, ...]) -> dict[str, Tensor]:
@@ -150,7 +144,7 @@ def _batch(draws: Draws, size: int, abnormal: float, kinds: tuple[str, ...]) -> 
         under = torch.sigmoid((depth[:, None] - boundaries[:, None, 1] - 20) / 12)
         intensity = intensity * (1 - under * shadow[:, None])
         x = physics.to_db((intensity + 1) * grain)  # the detector's noise, 1, is speckled as well
-        return ((x - WINDOW[0]) * (2 / (WINDOW[1] - WINDOW[0])) - 1).clamp(-1, 1)[:, None]
+        return WINDOW.scale(x)[:, None]
 
     none = torch.zeros(n, size, size)
     inside, mask, content = _filled(anomaly, sick, depth, x, resolution)

@@ -5,7 +5,10 @@ place, and a smooth random undulation whose strength is drawn over a wide range.
 exactly the length drawn. "left" is a short trunk that turns into the groove between the ventricles, follows the heart's
 surface and bends round its tip; "right" bends forward, runs in a wide C around the heart and turns off at its back, to
 the other hand than the left one does. Radii at the start and taper follow Dodge et al., Circulation 86:232 (1992);
-angles and lengths are ours, chosen for the look of coronary arteries. There are no branches and no stenoses.
+angles and lengths are ours, chosen for the look of coronary arteries.
+
+Three switches ask for more: ``lengths`` of a wide range, a ``stenosis`` (the radius narrows locally), and a ``branch``,
+a second vessel that starts on the first, whose radii follow Murray's law.
 """
 
 from __future__ import annotations
@@ -17,13 +20,13 @@ import torch
 from torch import Tensor
 
 from medgan_lib.cohorts.cache import cached
-from medgan_lib.cohorts.cohort import SPLITS, Cohort, subject_ids
+from medgan_lib.cohorts.cohort import SPLITS, Cohort, Window, subject_ids
 from medgan_lib.physics import vessels
 
 NAME = "vessels"
 FAMILIES = ("left", "right")
-WINDOW = (-80.0, 160.0)  # mm, of the centreline: its first axis is the long one
-RADIUS_WINDOW = (0.0, 4.0)  # mm
+WINDOW = Window(-80.0, 160.0)  # mm, of the centreline: its first axis is the long one
+RADIUS_WINDOW = Window(0.0, 4.0)  # mm
 STEP = 8  # the number of points is a multiple of it
 PIECES = 1024  # of a centreline while it is integrated: 0.14 mm each
 LIMIT = 2.5  # standard deviations: nothing is drawn further off
@@ -43,10 +46,26 @@ BENDS = {
         (1, 0.7, 0.2, 0.08, 0.04), (0, 1.5, 0.25, 0.35, 0.12), (0, 1.5, 0.25, 0.65, 0.12), (1, -0.9, 0.3, 0.88, 0.05),
     ),
 }  # fmt: skip
+SHORTEST, LONGEST = 20.0, 300.0  # mm, what `lengths` may ask for
+STENOSIS_LENGTH, STENOSIS_DEGREE = (10.0, 20.0), (0.3, 0.8)  # mm, share of the diameter
+STENOSIS_SHARE = 0.4  # of the vessel's length, at most
+# shares of the parent's length and of what is left of it; rad; radius over the parent's behind the fork
+BRANCH_PLACE, BRANCH_LENGTH, BRANCH_ANGLE, BRANCH_RATIO = (0.15, 0.5), (0.5, 0.9), (0.7, 1.2), (0.5, 0.9)
+BRANCH_TAPER = (0.3, 0.6)
+_EXTRA = 32  # random numbers of a subject for the switches
 WAVES = 6  # of the undulation, with wavelengths from 15 to 70 mm
 
 
-def load(split: str, *, size: int | None = None, n: int | None = None, seed: int = 0) -> Cohort:
+def load(
+    split: str,
+    *,
+    size: int | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    lengths: tuple[float, float] | None = None,
+    stenosis: float = 0.0,
+    branch: float = 0.0,
+) -> Cohort:
     """``n`` (default 2,000) vessels of ``size`` (default 64) equidistant points, as many left as right on average.
 
     ``x`` (n, 4, size) in [-1, 1]: the centreline's three coordinates and the radius, each in its own window; `to_mm`
@@ -54,31 +73,67 @@ def load(split: str, *, size: int | None = None, n: int | None = None, seed: int
     `physics.vessels.to_frame`, and ``radius`` (n, 1, size) mm. ``label`` the family. Known of each (n,): ``length`` mm;
     ``tortuosity``, length over the distance between the ends, less one; ``taper``, the share of its radius at the
     start that is lost at the end; ``undulation`` 1/mm, the standard deviation of the random part of its curvature.
-    ValueError for a size that is no multiple of 8 from 16 to 512.
+
+    ``lengths=(40, 220)`` draws them uniformly between these two, in mm, instead of around the family's mean. The angles
+    of a vessel shorter than that mean shrink with it, so that none bends more tightly than usual.
+
+    ``stenosis`` is the probability of one: ``has_stenosis`` (n,); ``stenosis_place``, its middle as a share of the
+    length; ``stenosis_length`` mm; ``stenosis_degree``, the share of the diameter that is lost (each (n,), 0 where
+    there is none); ``healthy_radius``, the ``radius`` without it.
+
+    ``branch`` is the probability of a side branch: ``has_branch`` (n,); ``branch`` (n, 4, size), centreline and radius
+    of the side branch as in ``x``, in the frame of its parent, on which it starts, for `to_mm` (where there is none,
+    the radius is 0 and all points are the parent's start); ``branch_place``, as a share of the parent's length;
+    ``branch_length`` mm; ``branch_angle`` rad, between the two directions at the fork; ``branch_radii`` (n, 3) mm, of
+    the parent before and behind the fork and of the branch there, without a stenosis (each 0 where there is none).
+    Behind it the parent is thinner (`physics.vessels.daughters`), which ``taper`` includes.
+
+    The window of the centreline holds whatever can be drawn: (−80, 160) mm by itself; (−longest / 2, longest) with
+    ``lengths``, as nothing that returns to its chord can lie further off; (−longest, longest) with a branch.
+
+    ValueError: a size that is no multiple of 8 from 16 to 512, lengths that are no two rising numbers from 20 to 300, a
+    stenosis or branch outside 0..1.
     """
     size, n = size or 64, n or 2000
     check_points(NAME, size)
+    lengths = _checked(lengths)
+    for what, value in (("stenosis", stenosis), ("branch", branch)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ValueError(f"{what} of {NAME!r} must be a number from 0 to 1, it is {value!r}")
+    stenosis, branch = float(stenosis), float(branch)
+    window = _window(lengths, branch > 0)
     tensors = cached(
         NAME,
-        {"split": split, "size": size, "n": n, "seed": seed},
-        lambda: _simulate(split, size, n, seed),
+        {
+            **{"split": split, "size": size, "n": n, "seed": seed},
+            **{"lengths": lengths, "stenosis": stenosis, "branch": branch},
+        },
+        lambda: _simulate(split, size, n, seed, lengths, stenosis, branch, window),
     )
+    units = {
+        "centreline": "mm",
+        "radius": "mm",
+        "length": "mm",
+        "tortuosity": "1",
+        "taper": "1",
+        "undulation": "1/mm",
+    }
+    windows, classes = {"centreline": window, "radius": RADIUS_WINDOW}, {"label": FAMILIES}
+    if stenosis:
+        units |= {"healthy_radius": "mm", "stenosis_place": "1", "stenosis_length": "mm", "stenosis_degree": "1"}
+        windows["healthy_radius"], classes["has_stenosis"] = RADIUS_WINDOW, ("none", "stenosis")
+    if branch:
+        units |= {"branch_place": "1", "branch_length": "mm", "branch_angle": "rad", "branch_radii": "mm"}
+        classes["has_branch"] = ("none", "branch")
     return Cohort(
         name=NAME,
         tensors=tensors,
         subjects=subject_ids(split, seed, n),
-        units={
-            "centreline": "mm",
-            "radius": "mm",
-            "length": "mm",
-            "tortuosity": "1",
-            "taper": "1",
-            "undulation": "1/mm",
-        },
-        window={"centreline": WINDOW, "radius": RADIUS_WINDOW},
+        units=units,
+        window=windows,
         origin="embedded",
         split=split,
-        classes={"label": FAMILIES},
+        classes=classes,
         note=f"simulated coronary-like centrelines with radius, {size} points",
     )
 
@@ -86,6 +141,26 @@ def load(split: str, *, size: int | None = None, n: int | None = None, seed: int
 def check_points(name: str, size: int) -> None:
     if size % STEP or not 16 <= size <= 512:
         raise ValueError(f"size of {name!r} is the number of points, a multiple of {STEP} from 16 to 512, it is {size}")
+
+
+def _checked(lengths: tuple[float, float] | None) -> tuple[float, float] | None:
+    if lengths is None:
+        return None
+    values = tuple(lengths) if isinstance(lengths, list | tuple) else ()
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(values) != 2 or len(numbers) != 2 or not SHORTEST <= numbers[0] <= numbers[1] <= LONGEST:
+        raise ValueError(
+            f"lengths of {NAME!r} must be the least and the greatest in mm, two numbers from {SHORTEST:g} to "
+            f"{LONGEST:g}, they are {lengths!r}"
+        )
+    return float(values[0]), float(values[1])
+
+
+def _window(lengths: tuple[float, float] | None, branch: bool) -> Window:
+    """mm. A path of length L from the start to its end on the first axis lies between −L / 2 and L in each direction;
+    one through a fork, which has an end elsewhere, between −L and L."""
+    longest = lengths[1] if lengths else WINDOW.high
+    return Window(-longest if branch else -longest / 2, longest)
 
 
 def to_mm(cohort: Cohort, x: Tensor) -> Tensor:
@@ -105,32 +180,46 @@ def from_mm(cohort: Cohort, values: Tensor) -> Tensor:
     return torch.cat([cohort.from_units(values[:, :3], "centreline"), cohort.from_units(values[:, 3:], "radius")], 1)
 
 
-def packed(centreline: Tensor, radius: Tensor, window: tuple[float, float]) -> dict[str, Tensor]:
+def packed(centreline: Tensor, radius: Tensor, window: Window) -> dict[str, Tensor]:
     """``x``, ``centreline`` and ``radius``, float32 in [-1, 1], of a centreline (n, 3, p) and radius (n, 1, p), mm."""
-    line = centreline * (2 / (window[1] - window[0])) - (window[0] + window[1]) / (window[1] - window[0])
-    wide = radius * (2 / (RADIUS_WINDOW[1] - RADIUS_WINDOW[0])) - 1
-    line, wide = line.float(), wide.float()
+    # not `Window.scale`: here the middle of a window about 0 mm is 0 to the last bit
+    line = (centreline * (2 / window.span) - (window.low + window.high) / window.span).float()
+    wide = RADIUS_WINDOW.scale(radius, clip=False).float()
     return {"x": torch.cat([line, wide], 1), "centreline": line, "radius": wide}
 
 
-def _simulate(split: str, size: int, n: int, seed: int) -> dict[str, Tensor]:
+def _simulate(
+    split: str,
+    size: int,
+    n: int,
+    seed: int,
+    lengths: tuple[float, float] | None,
+    stenosis: float,
+    branch: float,
+    window: Window,
+) -> dict[str, Tensor]:
     streams = [np.random.default_rng([*b"vessels", SPLITS.index(split), seed, i]) for i in range(n)]
     label = torch.tensor([rng.random() < 0.5 for rng in streams]).long()
     normal = torch.from_numpy(np.stack([rng.standard_normal(32) for rng in streams])).clamp(-LIMIT, LIMIT)
     uniform = torch.from_numpy(np.stack([rng.random(2 + 6 * WAVES) for rng in streams]))
+    extra = torch.from_numpy(np.stack([rng.random(_EXTRA) for rng in streams]))  # last: it moves nothing above
 
     def of_family(what: str, column: int) -> Tensor:
         mean, spread = torch.tensor(SIZE[what], dtype=torch.float64)[label].unbind(1)
         return mean + spread * normal[:, column]
 
     length, start, taper = (of_family(what, k) for k, what in enumerate(SIZE))
+    shrink = torch.ones_like(length)
+    if lengths:
+        length = _between(extra[:, 0], lengths)
+        shrink = (length / torch.tensor(SIZE["length"], dtype=torch.float64)[label, 0]).clamp(max=1)
     share = (torch.arange(PIECES, dtype=torch.float64) + 0.5) / PIECES
     bending = torch.zeros(n, 2, PIECES, dtype=torch.float64)
     for k in range(4):  # a bend is spread over the length as a bell, and turns by its angle in all
         towards, angle, spread, middle, width = (
             torch.tensor([BENDS[family][k] for family in FAMILIES]).double()[label].T
         )
-        angle = angle + spread * normal[:, 3 + 2 * k]
+        angle = (angle + spread * normal[:, 3 + 2 * k]) * shrink
         middle = middle * (1 + 0.1 * normal[:, 4 + 2 * k])
         bell = torch.exp(-0.5 * ((share - middle[:, None]) / width[:, None]) ** 2)
         bell = bell * (angle / (width * math.sqrt(2 * math.pi) * length))[:, None]
@@ -149,11 +238,105 @@ def _simulate(split: str, size: int, n: int, seed: int) -> dict[str, Tensor]:
     bumps = 1 + 0.04 * bumps.mean(1) * torch.sin(math.pi * along)  # neither at the start nor at the end
     radius = start[:, None] * (1 - taper[:, None] * along) * bumps
     points = vessels.resample(torch.cat([fine, radius[:, None]], 1), along, size)
+    line, wide = points[:, :3], points[:, 3:]
+    known = {}
+    if branch:
+        forked, drop, known = _branch(extra[:, 5:], branch, fine, radius, line, length, undulation, window)
+        behind = torch.linspace(0, 1, size, dtype=torch.float64) > forked[:, None]
+        wide = torch.where(behind, drop[:, None], 1.0)[:, None] * wide
+        taper = 1 - (1 - taper) * drop
+    if stenosis:
+        narrow, found = _stenosis(extra[:, 1:5], stenosis, length, size)
+        known |= found | {"healthy_radius": packed(line, wide, window)["radius"]}
+        wide = wide * narrow[:, None]
     return {
-        **packed(vessels.to_frame(points[:, :3]), points[:, 3:], WINDOW),
+        **packed(vessels.to_frame(line), wide, window),
         "label": label,
         "length": length.float(),
         "tortuosity": (length / (fine[..., -1] - fine[..., 0]).norm(dim=1) - 1).float(),
         "taper": taper.float(),
         "undulation": undulation.float(),
+        **known,
     }
+
+
+def _between(uniform: Tensor, ends: tuple[float, float]) -> Tensor:
+    return ends[0] + (ends[1] - ends[0]) * uniform
+
+
+def _stenosis(uniform: Tensor, probability: float, length: Tensor, size: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """The share (n, size) of the radius that is left, and what is known of it."""
+    has = uniform[:, 0] < probability
+    reach = torch.minimum(_between(uniform[:, 2], STENOSIS_LENGTH), STENOSIS_SHARE * length)
+    margin = reach / 2 / length  # it lies within the vessel as a whole
+    place = margin + (1 - 2 * margin) * uniform[:, 1]
+    degree = _between(uniform[:, 3], STENOSIS_DEGREE) * has
+    away = (torch.linspace(0, 1, size, dtype=torch.float64) - place[:, None]) * length[:, None]
+    known = {"stenosis_place": place * has, "stenosis_length": reach * has, "stenosis_degree": degree}
+    narrow = vessels.narrowing(away, reach[:, None], degree[:, None])
+    return narrow, {"has_stenosis": has.long(), **{key: value.float() for key, value in known.items()}}
+
+
+def _branch(
+    uniform: Tensor,
+    probability: float,
+    fine: Tensor,
+    radius: Tensor,
+    line: Tensor,
+    length: Tensor,
+    undulation: Tensor,
+    window: Window,
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Where the parent forks (share of its length), what that leaves of its radius (share), and the side branch.
+
+    ``fine`` (n, 3, PIECES + 1) and ``radius`` (n, PIECES + 1) are the parent, ``line`` the same at ``size`` points.
+    The branch leaves on the side from which the parent bends away, and half-way turns back to the parent's course.
+    """
+    has = uniform[:, 0] < probability
+    at = (_between(uniform[:, 1], BRANCH_PLACE) * PIECES).round().long()
+    place = at / PIECES
+    reach = _between(uniform[:, 2], BRANCH_LENGTH) * (1 - place) * length
+    angle, ratio = _between(uniform[:, 3], BRANCH_ANGLE), _between(uniform[:, 4], BRANCH_RATIO)
+
+    def point(values: Tensor, index: Tensor) -> Tensor:
+        return values.gather(-1, index[:, None, None].expand(-1, 3, 1))[..., 0]
+
+    # the directions at the fork: along the parent, and across it away from where the parent goes
+    start = point(fine, at)
+    ahead = torch.nn.functional.normalize(point(fine, at + 1) - point(fine, at - 1), dim=1)
+    later = (torch.arange(PIECES + 1) > at[:, None])[:, None]
+    rest = (fine * later).sum(-1) / later.sum(-1) - start
+    aside = torch.nn.functional.normalize((rest * ahead).sum(1, keepdim=True) * ahead - rest, dim=1)
+    turn = (0.7 * (2 * uniform[:, 5] - 1))[:, None]
+    aside = turn.cos() * aside + turn.sin() * torch.linalg.cross(ahead, aside, dim=1)
+    steep = angle[:, None]
+    first, second = steep.cos() * ahead + steep.sin() * aside, steep.cos() * aside - steep.sin() * ahead
+    axes = torch.stack([first, second, torch.linalg.cross(first, second, dim=1)], 2)
+
+    pieces = PIECES // 2
+    share = (torch.arange(pieces, dtype=torch.float64) + 0.5) / pieces
+    back = -_between(uniform[:, 6], (0.4, 0.8)) * angle
+    bell = torch.exp(-0.5 * ((share - 0.4) / 0.2) ** 2) / (0.2 * math.sqrt(2 * math.pi))
+    waves = uniform[:, 8 : 8 + 2 * 2 * 3].reshape(-1, 2, 3, 2)
+    cycles = reach[:, None, None] / (15 * (70 / 15) ** waves[..., 0])
+    waves = torch.sin(2 * math.pi * (cycles[..., None] * share + waves[..., 1:])).sum(2)
+    bending = waves * (undulation / math.sqrt(3 / 2))[:, None, None]
+    bending[:, 0] += (back / reach)[:, None] * bell
+    curve = start[..., None] + axes @ vessels.bend(bending, reach)
+
+    before = radius.gather(1, at[:, None])[:, 0]
+    behind, beside = vessels.daughters(before, ratio)
+    along = torch.linspace(0, 1, pieces + 1, dtype=torch.float64).expand(len(has), -1)
+    wide = beside[:, None] * (1 - _between(uniform[:, 7], BRANCH_TAPER)[:, None] * along)
+    points = vessels.resample(torch.cat([curve, wide[:, None]], 1), along, line.shape[-1])
+    turned = vessels.frame(line) @ (points[:, :3] - line[..., :1])
+    there = has[:, None, None].double()
+    known = {
+        "branch_place": place * has,
+        "branch_length": reach * has,
+        "branch_angle": angle * has,
+        "branch_radii": torch.stack([before, behind, beside], 1) * has[:, None],
+    }
+    known = {key: value.float() for key, value in known.items()}
+    known |= {"has_branch": has.long(), "branch": packed(turned * there, points[:, 3:] * there, window)["x"]}
+    return place, torch.where(has, behind / before, 1.0), known

@@ -1,0 +1,246 @@
+"""Records: the values of several seeds of a chapter, as JSON, and what follows from them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medgan_lib.files.atomic import write_atomic
+from medgan_lib.ledger.claims import PROFILES, Claim, known_profile, load_claims, shipped
+from medgan_lib.ledger.verdicts import NOT_TESTABLE, Verdict, finite_number, verdict
+from medgan_lib.ledger.words import criterion
+
+MIME = "application/vnd.medgan.claims+json"
+_RECORD_KEYS = (
+    "chapter",
+    "profile",
+    "seeds",
+    "seconds",
+    "fingerprint",
+    "parameters",
+    "environment",
+    "claims",
+)
+
+
+def entries_from_notebook(notebook: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """The values that an executed notebook (an nbformat node or plain dict) recorded, by claim id.
+
+    Raises:
+        ValueError: the notebook shows no ledger, or two ledgers give one claim.
+    """
+    found: dict[str, dict[str, float | None]] = {}
+    shown = False
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", ()):
+            entries = output.get("data", {}).get(MIME)
+            if entries is None:
+                continue
+            shown = True
+            for name, entry in entries.items():
+                if name in found:
+                    raise ValueError(f"claim {name} is shown by two ledgers of one notebook")
+                found[name] = dict(entry)
+    if not shown:
+        raise ValueError("the notebook shows no ledger: its claims section must end with ledger.show()")
+    return found
+
+
+def gather(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """The entries of several runs, one per seed, as lists by claim: the "claims" of a record.
+
+    Raises:
+        ValueError: a claim that some run has no value for.
+    """
+    claims: dict[str, dict[str, Any]] = {}
+    for name in sorted({name for run in runs for name in run}):
+        without = [str(index + 1) for index, run in enumerate(runs) if name not in run]
+        if without:
+            raise ValueError(f"claim {name} has no value in run {', '.join(without)} of {len(runs)}")
+        controls = [run[name].get("control") for run in runs]
+        if None in controls and any(control is not None for control in controls):
+            raise ValueError(f"claim {name} has a control in some runs only")
+        claims[name] = {
+            "value": [run[name]["value"] for run in runs],
+            "control": None if None in controls else controls,
+        }
+    return claims
+
+
+def check_entries(entries: Iterable[str], chapter: str, profile: str, claims: Mapping[str, Claim]) -> None:
+    """Raise ValueError, naming the claims, unless ``entries`` are what a run of the chapter must record."""
+    entries = set(entries)
+    own = {name: claim for name, claim in claims.items() if claim.chapter == chapter}
+    if stray := sorted(entries - set(own)):
+        raise ValueError(
+            f"value without a claim of chapter {chapter}: {', '.join(stray)}; "
+            f"its claims are {', '.join(own) or 'none'}"
+        )
+    if silent := [name for name, claim in own.items() if claim.expected_at(profile) and name not in entries]:
+        raise ValueError(
+            f"claim without a value in chapter {chapter} at profile {profile}: {', '.join(silent)}"
+        )
+    if spoken := [name for name in own if name in entries and own[name].testable is not True]:
+        raise ValueError(f"value for a claim that is declared not testable: {', '.join(spoken)}")
+
+
+def write_record(
+    path: str | Path, record: Mapping[str, Any], claims: Mapping[str, Claim] | None = None
+) -> None:
+    """Check a record, add its verdicts and write it atomically as JSON.
+
+    Args:
+        path: where to; folders are made. An earlier record stays whole until the new one replaces it.
+        record: ``chapter``, ``profile``, ``seeds``, ``seconds`` (one per seed), ``fingerprint``,
+            ``parameters``, ``environment`` and ``claims`` (see :func:`gather`).
+        claims: the criteria; by default :func:`load_claims`.
+
+    Raises:
+        ValueError: a claim without a value, a value without a claim, a value that is not finite, or a number
+            of values that is not the number of seeds.
+    """
+    path = Path(path)
+    claims = load_claims() if claims is None else claims
+    _check_record(record, f"record {path.name}")
+    check_entries(record["claims"], record["chapter"], record["profile"], claims)
+    judged = {
+        name: {
+            "value": entry["value"],
+            "control": entry.get("control"),
+            "verdict": record_verdict(claims[name], record).verdict,
+        }
+        for name, entry in record["claims"].items()
+    }
+    text = json.dumps({**record, "claims": judged}, indent=2, allow_nan=False, default=_plain) + "\n"
+    write_atomic(path, text)
+
+
+def _plain(value: Any) -> float:
+    """Scalars of NumPy and PyTorch, which ``json`` does not know."""
+    return value.item()
+
+
+def _check_record(record: Any, where: str) -> None:
+    if not isinstance(record, Mapping):
+        raise ValueError(f"{where}: expected a JSON object")
+    if missing := [key for key in _RECORD_KEYS if key not in record]:
+        raise ValueError(f"{where}: missing {', '.join(missing)}")
+    known_profile(record["profile"])
+    seeds = record["seeds"]
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(f"{where}: seeds must be different from one another and at least one, not {seeds}")
+    if len(record["seconds"]) != len(seeds):
+        raise ValueError(f"{where}: {len(seeds)} seeds but {len(record['seconds'])} values of seconds")
+    for name, entry in record["claims"].items():
+        for what in ("value", "control"):
+            numbers = entry.get(what)
+            if numbers is None and what == "control":
+                continue
+            if not isinstance(numbers, (list, tuple)) or len(numbers) != len(seeds):
+                count = len(numbers) if isinstance(numbers, (list, tuple)) else "no list of"
+                raise ValueError(f"{where}: claim {name} has {count} {what}s for {len(seeds)} seeds")
+            for number in numbers:
+                finite_number(name, what, number)
+
+
+def load_record(profile: str, chapter: str, reference: str | Path | None = None) -> dict[str, Any] | None:
+    """The recorded reference of a chapter at a profile, or None if there is none yet.
+
+    Args:
+        profile: one of ``PROFILES``.
+        chapter: for example ``02_wasserstein``.
+        reference: folder of records; by default the shipped one.
+
+    Raises:
+        ValueError: unknown profile, or a file that is damaged or belongs to another chapter or profile.
+    """
+    known_profile(profile)
+    folder = _reference(reference)
+    path = folder / profile / f"{chapter}.json" if folder else None
+    if path is None or not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); record it again with make reference") from error
+    _check_record(record, str(path))
+    if (record["profile"], record["chapter"]) != (profile, chapter):
+        raise ValueError(f"{path} is the record of {record['chapter']} at {record['profile']}; it was moved")
+    return record
+
+
+def load_records(profile: str | None = None, reference: str | Path | None = None) -> list[dict[str, Any]]:
+    """All recorded references, or those of one profile, by profile and chapter."""
+    folder = _reference(reference)
+    profiles = PROFILES if profile is None else (known_profile(profile),)
+    paths = [path for name in profiles for path in sorted((folder / name).glob("*.json"))] if folder else []
+    return [record for path in paths if (record := load_record(path.parent.name, path.stem, folder))]
+
+
+def _reference(reference: str | Path | None) -> Path | None:
+    if reference is not None:
+        return Path(reference)
+    try:
+        return shipped("reference")
+    except FileNotFoundError:  # nothing was recorded yet
+        return None
+
+
+def record_verdict(claim: Claim, record: Mapping[str, Any]) -> Verdict:
+    """The verdict that a record gives; "not testable here" where its profile cannot test the claim."""
+    if claim.testable is True and not claim.expected_at(record["profile"]):
+        return Verdict(NOT_TESTABLE, reason=f"tested at profile {', '.join(claim.profiles)}")
+    entry = record["claims"].get(claim.id)
+    return verdict(claim, entry["value"], entry.get("control")) if entry else unmeasured(claim)
+
+
+def unmeasured(claim: Claim) -> Verdict:
+    return verdict(claim, (), None if claim.control is None else ())
+
+
+@dataclass(frozen=True)
+class Row:
+    """One claim with what a record says about it, for tables.
+
+    ``value`` and ``control`` are means over seeds (None if not recorded); ``stored`` is the verdict written
+    with the record: it differs from ``verdict.verdict`` if the criterion was changed after the recorded run.
+    """
+
+    claim: Claim
+    criterion: str
+    value: float | None
+    control: float | None
+    verdict: Verdict
+    stored: str | None
+
+
+def summary(
+    claims: Mapping[str, Claim], record: Mapping[str, Any] | None, chapter: str | None = None
+) -> list[Row]:
+    """One row per claim of the record's chapter (``chapter`` where there is no record, else all claims)."""
+    chapter = record["chapter"] if record else chapter
+    rows = []
+    for claim in claims.values():
+        if chapter not in (None, claim.chapter):
+            continue
+        entry = record["claims"].get(claim.id, {}) if record else {}
+        result = record_verdict(claim, record) if record else unmeasured(claim)
+        rows.append(
+            Row(
+                claim,
+                criterion(claim),
+                _mean(entry.get("value")),
+                _mean(entry.get("control")),
+                result,
+                entry.get("verdict"),
+            )
+        )
+    return rows
+
+
+def _mean(numbers: Sequence[float] | None) -> float | None:
+    return math.fsum(numbers) / len(numbers) if numbers else None

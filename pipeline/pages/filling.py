@@ -1,0 +1,41 @@
+"""The marks that prose pages and chapters hold, and what takes their place.
+
+``<!-- generated: ledger -->`` becomes a whole block, and ``{number}`07-some-claim:effect` `` a number of the recorded
+reference, so that prose never types a number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from pipeline import UserError
+from pipeline.errata.page import deviations, slips
+from pipeline.pages.cards import data_cards
+from pipeline.pages.context import Context, number
+from pipeline.pages.runs import cover_player, status
+from pipeline.pages.verdicts import forest, ledger_pages, verdicts
+
+
+def fill(text: str, context: Context) -> str:
+    """``text`` with its marks replaced. Raises UserError for a mark that does not exist."""
+
+    def block(match: re.Match) -> str:
+        if match[1] not in GENERATED:
+            raise UserError(f"no generated part {match[1]!r}; there are: {', '.join(GENERATED)}")
+        return GENERATED[match[1]](context)
+
+    text = re.sub(r"<!-- generated: ([\w-]+) -->", block, text)
+    return re.sub(r"\{number\}`([\w-]+):(\w+)`", lambda match: number(match[1], match[2], context), text)
+
+
+GENERATED: dict[str, Callable[[Context], str]] = {
+    "cover": cover_player,
+    "verdicts": verdicts,
+    "forest": forest,
+    "ledger": ledger_pages,
+    "status": status,
+    "deviations": deviations,
+    "slips": slips,
+    "data-cards": data_cards,
+}

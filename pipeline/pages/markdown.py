@@ -1,0 +1,14 @@
+"""Tables and raw HTML in MyST Markdown."""
+
+from __future__ import annotations
+
+
+def table(heads: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    clean = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in [heads, *rows]]
+    lines = [f"| {' | '.join(row)} |" for row in clean]
+    return "\n".join([lines[0], "|" + "---|" * len(heads), *lines[1:]])
+
+
+def html_block(html: str) -> str:
+    return f"```{{raw}} html\n{html}\n```"

@@ -1,0 +1,56 @@
+"""A small checkout for tests of the pipeline: two chapters, a library of a few modules."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+URL = "https://example.org/someone/book"
+
+
+PARAMETERS = 'profile = "gpu"\nseed = 0\ncheckpoints = None\ndataset = "ring"\nsteps = 100'
+
+
+GOOD = """\
+import json, os, time
+from medgan_lib import ledger
+state = f"{checkpoints}/state.json"
+start = json.load(open(state))["step"] if os.path.exists(state) else 0
+for step in range(start, steps):
+    time.sleep(0.05)
+    open(state + ".part", "w").write(json.dumps({"step": step + 1}))
+    os.replace(state + ".part", state)
+book = ledger.Ledger("01_good", profile, claims="CLAIMS")
+book.record("01-starts-over", start)
+book.show()"""
+
+
+def notebook(*cells: str) -> Any:
+    made = new_notebook(cells=[
+        new_markdown_cell("# Title"),
+        new_code_cell("", metadata={"tags": ["setup"]}),
+        new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+        *map(new_code_cell, cells),
+    ])
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return made
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    os.utime(path, ns=(0, time.time_ns()))  # two edits within a clock tick must not look like one
+
+
+def chapter_cell(checkout: Path, number: int, change: Any) -> None:
+    path = checkout / "notebooks" / "01_good.ipynb"
+    content = nbformat.read(path, as_version=4)
+    content.cells[number].source = change(content.cells[number].source)
+    nbformat.write(content, path)

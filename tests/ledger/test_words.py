@@ -1,0 +1,45 @@
+"""Numbers and criteria in words."""
+
+import pytest
+from ledgers import criterion
+
+from medgan_lib import ledger
+from medgan_lib.ledger import verdict
+
+
+@pytest.mark.parametrize(("number", "text"), [
+    (0, "0"), (8, "8"), (1234, "1234"), (1234.5, "1234"), (0.123456, "0.123"), (12.345, "12.3"), (0.9996, "1.00"),
+    (9.999, "10.0"), (-2.5, "−2.50"), (0.00123, "0.00123"), (0.0001234, "1.23×10⁻⁴"), (1.5e9, "1.50×10⁹"),
+])
+def test_numbers_have_three_significant_digits(number, text):
+    assert ledger.format_number(number) == text
+    assert ledger.format_number(number, "mm") == f"{text} mm"
+
+
+def test_criteria_in_words(claims):
+    words = [ledger.criterion(claim) for claim in claims.values()]
+    assert words == ["at least 3 modes more than clipping", "at least 0.7", "not testable here",
+                     "at most 0.8 times plain GAN"]
+
+
+def test_bounds_are_written_as_people_write_them():
+    assert ledger.criterion(criterion("at_most", 1e-6)) == "at most 1×10⁻⁶ mm"
+    assert ledger.criterion(criterion("at_least", -0.5)) == "at least −0.5 mm"
+    assert ledger.criterion(criterion("less", 1.1, "ratio")) == "at most 0.909 times control"
+
+
+def test_effects_read_as_value_against_control():
+    less = criterion("less")
+    assert ledger.effect_words(less, verdict(less, [1, 1, 1, 1, 1], [3, 3, 3, 3, 3])) == (
+        "−2 mm (95 % interval −2 to −2), 5 seeds")
+    ratio = criterion("less", 1.5, "ratio")
+    words = ledger.effect_words(ratio, verdict(ratio, [4, 5, 6, 5, 5], [10] * 5))
+    assert words.startswith("×0.496 (95 % interval ×0.4") and words.endswith("), 5 seeds")
+
+
+@pytest.mark.parametrize("name", [ledger.SUPPORTED, ledger.NOT_SUPPORTED, ledger.CONTRADICTED, ledger.NOT_TESTABLE,
+                                  ledger.NO_VERDICT])
+def test_badges_say_the_verdict_in_words_on_the_pages_own_colours(name):
+    shown = ledger.badge(name)
+    assert name in shown
+    assert "background" not in shown and "color:" not in shown.replace("border-color:", "")

@@ -1,0 +1,359 @@
+"""Domain adaptation: reversal, Eq. 9 and DANN against oracles in float64, what they learn, and what they refuse."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from medgan_lib import training
+from medgan_lib.cohorts import Cohort
+from medgan_lib.cohorts.problems.adaptation import labels, two_domains
+from medgan_lib.methods.dann import DANN, Primary, domain_loss, reverse, schedule
+from medgan_lib.metrics import proxy_a_distance
+from pipeline.errata.deviations import MUTANTS
+
+# --- the reversal layer -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.3, 2.0, torch.tensor(0.7)])
+def test_reversal_passes_values_on_and_turns_gradients(lam):
+    torch.manual_seed(0)
+    W, w = torch.randn(3, 4, dtype=torch.float64, requires_grad=True), torch.randn(4, dtype=torch.float64)
+    x = torch.randn(5, 3, dtype=torch.float64)
+    h = x @ W
+    assert torch.equal(reverse(h, lam), h)
+    (found,) = torch.autograd.grad((reverse(h, lam).tanh() @ w).sum(), W)
+    analytic = -float(lam) * x.T @ ((1 - (x @ W).detach().tanh() ** 2) * w)
+    torch.testing.assert_close(found, analytic, rtol=1e-6 if isinstance(lam, torch.Tensor) else 1e-12, atol=1e-12)
+
+
+def test_reversal_keeps_what_comes_before_and_after_apart():
+    """What is behind the layer gets its own gradient, unturned and without lam; twice turned is turned by lam²."""
+    h = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    v = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    g_h, g_v = torch.autograd.grad((reverse(h, 0.3) * v).sum(), (h, v))
+    torch.testing.assert_close(g_v, h.detach(), rtol=0, atol=0)
+    torch.testing.assert_close(g_h, -0.3 * v.detach(), rtol=1e-6, atol=0)
+    (twice,) = torch.autograd.grad((reverse(reverse(h, 0.5), 0.5) * v).sum(), h)
+    torch.testing.assert_close(twice, 0.25 * v.detach(), rtol=1e-6, atol=0)
+
+
+# --- Eq. 9 and the schedule -------------------------------------------------------------------------------------
+
+
+def test_the_domain_loss_is_eq_9():
+    torch.manual_seed(0)
+    s, t = torch.randn(7, dtype=torch.float64), torch.randn(3, 2, dtype=torch.float64)
+    D_s, D_t = torch.sigmoid(s), torch.sigmoid(t)
+    oracle = -D_s.log().sum() / 7 - (1 - D_t).log().sum() / 6
+    torch.testing.assert_close(domain_loss(s, t), oracle, rtol=1e-12, atol=0)
+    undecided = domain_loss(torch.zeros(4), torch.zeros(9))
+    assert float(undecided) == pytest.approx(2 * math.log(2))
+    far = torch.tensor([-200.0], requires_grad=True)
+    domain_loss(far, torch.zeros(1)).backward()
+    assert float(far.grad) == pytest.approx(-1.0)  # D is wrong there: a guarded logarithm would give 0
+
+
+def test_the_schedule_is_that_of_the_paper():
+    p = torch.linspace(0, 1, 21, dtype=torch.float64)
+    torch.testing.assert_close(schedule(p), 2 / (1 + torch.exp(-10 * p)) - 1, rtol=1e-12, atol=1e-15)
+    assert schedule(p)[0] == 0 and schedule(p)[-1] > 0.9999
+    assert float((schedule(p, slope=1.0) - schedule(p)).abs().max()) > 0.5  # a slope of 1, as one library has it
+
+
+def test_lam_rises_with_the_steps_and_stays():
+    method = DANN(*players(), lam=0.4, rise=8)
+    seen = [float(method.step(batch())["lam"]) for _ in range(12)]
+    expected = [0.4 * (2 / (1 + math.exp(-10 * min(k / 8, 1))) - 1) for k in range(12)]
+    assert seen == pytest.approx(expected, abs=1e-6)
+    for mutant in (mutant.code for mutant in MUTANTS.values() if mutant.part == "adaptation"):
+        other = mutant(*players(), lam=0.4, rise=8)
+        assert [float(other.step(batch())["lam"]) for _ in range(12)] != pytest.approx(expected, abs=1e-2)
+    constant = DANN(*players(), lam=0.4)
+    assert [float(constant.step(batch())["lam"]) for _ in range(3)] == pytest.approx([0.4] * 3)
+
+
+# --- DANN is the min-max ----------------------------------------------------------------------------------------
+
+
+def players(spatial: bool = False) -> tuple[nn.Module, nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    if spatial:
+        layers = nn.Conv2d(2, 4, 3, padding=1), nn.Tanh()
+        return nn.Sequential(*layers).double(), nn.Conv2d(4, 3, 1).double(), nn.Conv2d(4, 1, 3, stride=2).double()
+    H, D = nn.Sequential(nn.Linear(5, 4), nn.Tanh()), nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1))
+    return H.double(), nn.Linear(4, 3).double(), D.double()
+
+
+def batch(spatial: bool = False, n: int = 6) -> dict[str, torch.Tensor]:
+    draw = torch.Generator().manual_seed(1)
+    size = (2, 7, 6) if spatial else (5,)
+    x, target = (torch.randn(n, *size, generator=draw, dtype=torch.float64) for _ in range(2))
+    label = torch.randint(3, (n, *size[1:]), generator=draw)
+    return {"x": x, "label": label, "target": 2 * target + 1}
+
+
+def distance_from_the_min_max(kind: type[DANN] = DANN, lam: float = 0.3, spatial: bool = False) -> float:
+    """Of losses, gradients and weights after a step, from two players written out: no layer turns anything here."""
+    H, C, D = nets = players(spatial)
+    ours = copy.deepcopy(nets)
+    b = batch(spatial)
+    history = kind(*ours, lam=lam, lr=0.01).step(b)
+    probability = torch.cat([C(H(one)) for one in b["x"].split(1)]).softmax(1)
+    L_c = -probability.gather(1, b["label"][:, None]).log().mean()
+    D_S, D_T = (torch.sigmoid(torch.cat([D(H(one)) for one in b[k].split(1)])) for k in ("x", "target"))
+    L_d = -D_S.log().mean() - (1 - D_T).log().mean()
+    value = {H: L_c - lam * L_d, C: L_c - lam * L_d, D: L_d}  # what each of them makes small
+    compared = [(history["loss_c"], L_c), (history["loss_d"], L_d)]
+    for net, mine in zip(nets, ours, strict=True):
+        parameters = list(net.parameters())
+        expected = torch.autograd.grad(value[net], parameters, retain_graph=True)
+        compared += zip([p.grad for p in mine.parameters()], expected, strict=True)
+        moved = [p.detach() - 0.01 * g for p, g in zip(parameters, expected, strict=True)]
+        compared += zip([p.detach() for p in mine.parameters()], moved, strict=True)
+    return max(float(((a - e).abs().max() / e.abs().max().clamp_min(1e-6)).detach()) for a, e in compared)
+
+
+@pytest.mark.parametrize("spatial", [False, True])
+@pytest.mark.parametrize("lam", [0.0, 0.3, 2.0])
+def test_dann_is_the_min_max_of_its_three_players(lam, spatial):
+    assert distance_from_the_min_max(DANN, lam, spatial) < 1e-6
+
+
+def slipped(slip: str) -> type[DANN]:
+    """`DANN` written anew with one slip in it, or without any."""
+
+    class Slipped(DANN):
+        def step(self, batch):
+            x_S, y_S, x_T = batch["x"], batch["label"], batch["target"]
+            h_S, h_T = self.H(x_S), self.H(x_T)
+            L_c = nn.functional.cross_entropy(self.C(h_S), y_S)
+            lam = 1.0 if slip == "reversal without lam" else self.lam
+            turned = [h if slip == "no reversal" else reverse(h, lam) for h in (h_S, h_T)]
+            if slip == "target features detached":
+                turned[1] = h_T.detach()
+            if slip == "D sees images' features only after C":
+                turned = [self.C(h).repeat(1, 2)[:, : h.shape[1]] for h in turned]
+            s_S, s_T = map(self.D, turned)
+            L_d = domain_loss(s_S, s_T)
+            if slip == "domain loss on the source alone":
+                L_d = nn.functional.softplus(-s_S).mean()
+            if slip == "domains exchanged":
+                L_d = domain_loss(s_T, s_S)
+            if slip == "labels exchanged for H":
+                L_d = domain_loss(self.D(h_S.detach()), self.D(h_T.detach()))
+                L_d = L_d + domain_loss(self.D(h_T), self.D(h_S)) * self.lam
+            if slip == "one mean over both domains":
+                L_d = L_d / 2
+            if slip == "D's loss weighed by lam":
+                L_d = domain_loss(self.D(turned[0]), self.D(turned[1])) * self.lam
+            self.opt.zero_grad()
+            (L_c + L_d).backward()
+            if slip == "D turned as well":
+                for p in self.D.parameters():
+                    p.grad.neg_()
+            if slip == "C turned as well":
+                for p in self.C.parameters():
+                    p.grad.neg_()
+            self.opt.step()
+            return {"loss_c": L_c.detach(), "loss_d": L_d.detach(), "lam": self.weight()}
+
+    return Slipped
+
+
+def test_dann_with_a_slip_is_found_out():
+    assert distance_from_the_min_max(slipped("none")) < 1e-6
+    for slip in (
+        "reversal without lam",
+        "no reversal",
+        "target features detached",
+        "D sees images' features only after C",
+        "domain loss on the source alone",
+        "domains exchanged",
+        "labels exchanged for H",
+        "one mean over both domains",
+        "D's loss weighed by lam",
+        "D turned as well",
+        "C turned as well",
+    ):
+        assert distance_from_the_min_max(slipped(slip)) > 1e-4, slip
+
+
+def test_a_reversal_with_a_slip_is_found_out(monkeypatch):
+    for wrong in (lambda h, lam: h, lambda h, lam: reverse(h, 1.0), lambda h, lam: -lam * h, lambda h, lam: h.detach()):
+        monkeypatch.setattr("medgan_lib.methods.dann.reverse", wrong)
+        assert distance_from_the_min_max() > 1e-4
+
+
+def test_without_weight_the_adversary_is_not_there():
+    """lam = 0: H and C are those of the source alone, and D learns to tell their features apart."""
+    H, C, D = players()
+    other = copy.deepcopy((H, C))
+    method = DANN(H, C, D, lam=0.0, lr=0.05)
+    alone = torch.optim.SGD([p for n in other for p in n.parameters()], 0.05, momentum=0.9)
+    first = method.step(batch())["loss_d"]
+    last = [method.step(batch())["loss_d"] for _ in range(40)][-1]
+    for _ in range(41):
+        loss = nn.functional.cross_entropy(other[1](other[0](batch()["x"])), batch()["label"])
+        alone.zero_grad()
+        loss.backward()
+        alone.step()
+    for net, mine in zip(other, (H, C), strict=True):
+        for a, b in zip(net.parameters(), mine.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)
+    assert last < first - 0.1
+
+
+@pytest.mark.parametrize("wrong", [{"lam": -0.1}, {"rise": -1}])
+def test_weights_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"lam and rise must be 0 or more, not"):
+        DANN(*players(), **wrong)
+
+
+# --- it learns --------------------------------------------------------------------------------------------------
+
+
+def shifted(n: int = 400) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Two classes along the first axis; along the second, the source gives the class away and the target hides it."""
+    draw = torch.Generator().manual_seed(0)
+    y_S, y_T = torch.randint(2, (n,), generator=draw), torch.randint(2, (n,), generator=draw)
+    noise = torch.randn(2, n, 2, generator=draw)
+    x = torch.stack([2.0 * y_S - 1, 3 * (2.0 * y_S - 1)], 1) + 0.5 * noise[0]
+    target = torch.stack([2.0 * y_T - 1, 5 - 0.0 * y_T], 1) + 0.5 * noise[1]
+    return {"x": x, "label": y_S, "target": target}, y_T
+
+
+def test_the_adversary_removes_what_tells_the_domains_apart():
+    data, y_T = shifted()
+    found = {}
+    for lam in (0.0, 1.0):
+        torch.manual_seed(0)
+        nets = nn.Linear(2, 1), nn.Linear(1, 2), nn.Sequential(nn.Linear(1, 32), nn.ReLU(), nn.Linear(32, 1))
+        method = DANN(*nets, lam=lam, rise=400)
+        F = training.fit(method, data, steps=500, batch_size=64, precision="float32").method.primary
+        with torch.no_grad():
+            accuracy = (F(data["target"]).argmax(1) == y_T).float().mean()
+            found[lam] = float(accuracy), proxy_a_distance(F.features(data["x"]), F.features(data["target"]))
+    assert found[1.0][0] > 0.9 > 0.75 > found[0.0][0], found
+    assert found[1.0][1] < found[0.0][1] - 0.3, found
+
+
+def test_resuming_equals_going_through(tmp_path):
+    data, _ = shifted(60)
+
+    def run(steps, file=None):
+        torch.manual_seed(0)
+        nets = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 1)
+        method = DANN(*nets, rise=20)
+        return training.fit(method, data, steps=steps, batch_size=8, checkpoint=file, precision="float32")
+
+    run(9, tmp_path / "a.pt")
+    resumed, through = run(20, tmp_path / "a.pt"), run(20)
+    for name, history in through.history.items():
+        assert torch.equal(history, resumed.history[name]), name
+    for a, b in zip(resumed.method.state_dict().values(), through.method.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert float(resumed.method.done) == 20
+
+
+def test_the_primary_network_is_the_trained_one():
+    H, C, _ = nets = players()
+    F = DANN(*nets).primary
+    x = batch()["x"]
+    assert isinstance(F, Primary) and torch.equal(F(x), C(H(x))) and torch.equal(F.features(x), H(x))
+
+
+# --- two domains ------------------------------------------------------------------------------------------------
+
+
+def cohort(label, name: str = "a", first: int = 0, shape=(3, 4, 4), key: str = "label", classes=None) -> Cohort:
+    n = len(label)
+    x = torch.arange(first, first + n).float().view(-1, *[1] * len(shape)).expand(n, *shape) / 1000
+    return Cohort(
+        name=name, tensors={"x": x.clone(), key: torch.as_tensor(label)}, subjects=torch.arange(first, first + n),
+        units={}, window={}, origin="embedded", split="train", classes={} if classes is None else {key: classes},
+    )  # fmt: skip
+
+
+def test_two_domains_keep_labels_with_their_images_and_repeat_the_shorter_one():
+    S, T = cohort([0, 1, 2, 0, 1]), cohort([2] * 13, first=100)
+    data = two_domains(S, T, seed=3)
+    assert {k: len(v) for k, v in data.items()} == {"x": 13, "label": 13, "target": 13}
+    number = (data["x"][:, 0, 0, 0] * 1000).round().long()
+    assert torch.equal(data["label"], S["label"][number])
+    assert sorted(number.bincount().tolist()) == [2, 2, 3, 3, 3]
+    assert sorted((data["target"][:, 0, 0, 0] * 1000).round().long().tolist()) == list(range(100, 113))
+    assert torch.equal(two_domains(S, T, seed=3)["x"], data["x"])
+    assert not torch.equal(two_domains(S, T, seed=4)["target"], data["target"])
+    few = two_domains(cohort([0, 1] * 10), cohort([0, 1, 1], first=100))["target"]
+    assert sorted((few[:, 0, 0, 0] * 1000).round().long().bincount()[100:].tolist()) == [6, 7, 7]
+
+
+def test_masks_come_without_their_channel():
+    mask = torch.zeros(4, 1, 4, 4, dtype=torch.int64)
+    mask[:, :, 2:] = 1
+    S, T = (cohort(mask, first=f, key="mask", classes=("ground", "cell")) for f in (0, 50))
+    data = two_domains(S, T, "mask")
+    assert data["label"].shape == (4, 4, 4) and data["label"].dtype == torch.int64
+    assert torch.equal(labels(cohort(mask.bool(), key="mask"), "mask"), mask[:, 0])
+
+
+def test_what_cannot_be_adapted_is_refused():
+    S, T = cohort([0, 1, 2]), cohort([0, 1, 2], first=100)
+
+    def refused(message, *given, **more):
+        with pytest.raises(ValueError, match=message):
+            two_domains(*given, **more)
+
+    refused(r"the target domain \(a\) is empty", S, T.subset([]))
+    refused(r"the source domain \(a\) is empty", S.subset([]), T)
+    refused("the source has a single class in 'label', class 1", cohort([1, 1]), T)
+    refused("the target has class 3 in 'label', the source hasn't", S, cohort([3, 1], first=100))
+    named = cohort([0, 2], first=100, classes=("a", "b", "basophil"))
+    refused("the target has basophil in 'label'", cohort([0, 1], classes=("a", "b", "basophil")), named)
+    grey = cohort([0, 1, 2], "b", shape=(1, 4, 4))
+    refused(r"source are \(3, 4, 4\), those of the target \(1, 4, 4\)", S, grey)
+    refused(r"source are \(3, 4, 4\), those of the target \(3, 4, 5\)", S, cohort([0, 1], "b", shape=(3, 4, 5)))
+    refused("3 subjects are in both domains", S, S)
+    refused("has no tensor 'mask'", S, T, label="mask")
+    refused("must be int64 or bool, not torch.float32", cohort([0.0, 1.0]), T)
+    refused(r"holds \[-1, 0\], but its classes are numbers from 0", cohort([-1, 0]), T)
+    small = torch.zeros(2, 1, 3, 3, dtype=torch.int64)
+    refused(r"'label' of a is \(2, 1, 3, 3\), its images", cohort(small), T)
+
+
+def test_a_mask_with_an_unknown_value_is_refused():
+    mask = torch.zeros(2, 1, 4, 4, dtype=torch.int64)
+    mask[0, 0, 0, 0], mask[1, 0, 0, 0] = 1, 255
+    with pytest.raises(ValueError, match=r"'label' of a holds \[0, 1, 255\]: it must be 0, 1, ... without a gap"):
+        two_domains(cohort(mask), cohort(mask, first=10))
+    with pytest.raises(ValueError, match=r"label 'label' must be int64 in 0..1"):  # a cohort that names its classes
+        cohort(mask, classes=("ground", "cell"))
+    named = cohort(mask.clamp(max=1), classes=("ground", "cell"))
+    named.tensors["label"][0, 0, 0, 0] = 2  # as after a resampling that went wrong
+    with pytest.raises(ValueError, match=r"holds \[0, 1, 2\], but its classes are 0 to 1"):
+        two_domains(named, cohort(mask.clamp(max=1), first=10))
+
+
+def test_a_class_that_only_the_source_has_is_no_obstacle():
+    assert len(two_domains(cohort([0, 1, 2]), cohort([0, 0], first=100))["x"]) == 3
+
+
+def test_digits_on_photographs_of_other_digits_make_two_domains():
+    from dataclasses import replace
+
+    from medgan_lib import cohorts
+
+    a, b = cohorts.load("digits", "val", size=32).split_by_subject((0.5, 0.5), seed=100)
+    photos = cohorts.load("digits_on_photos", "val", size=32)
+    with pytest.raises(ValueError, match="both need the same channels and size"):
+        two_domains(a, photos)
+    a = replace(a, tensors=a.tensors | {"x": a.x.repeat(1, 3, 1, 1)})
+    photos = photos.subset(torch.isin(photos.subjects, b.subjects))
+    data = two_domains(a, photos.subset(slice(0, 31)))
+    assert data["x"].shape == data["target"].shape == (len(a), 3, 32, 32)
+    assert not set(a.subjects.tolist()) & set(photos.subjects.tolist())

@@ -1,0 +1,76 @@
+"""Translation runs resume, and nonsense is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from translation_oracles import blobs, cycle_players, small_net
+
+from medgan_lib import training
+from medgan_lib.methods.cyclegan import Buffer, CycleGAN, DualGAN
+from medgan_lib.methods.translation import Pix2Pix, SelfRegularisedGAN
+from medgan_lib.networks.translators import (
+    PatchCritic,
+)
+
+METHODS = {
+    "pix2pix": lambda: Pix2Pix(small_net(2), PatchCritic(2, width=2, stages=1)),
+    "pix2pix without D": lambda: Pix2Pix(small_net(2), None, lambda1=0.0),
+    "self-regularised": lambda: SelfRegularisedGAN(small_net(2), PatchCritic(width=2, stages=1), lam=1.0),
+    "cycle": lambda: CycleGAN(
+        *(small_net(2), small_net(2), PatchCritic(width=2, stages=1), PatchCritic(width=2, stages=1)),
+        identity=0.5,
+        buffer=(6, 1, 16, 16),
+        decay=(2, 9),
+    ),
+    "dual": lambda: DualGAN(*(net() for net in [lambda: small_net(2)] * 2 + [lambda: PatchCritic(width=2)] * 2)),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(name, tmp_path):
+    """Weights, the buffer's images and the learning rate, whichever leg they were made in."""
+
+    def run(steps, seed=0, **more):
+        torch.manual_seed(seed)
+        data = {"y": blobs(20, 0), "x": -blobs(20, 1)}
+        return training.fit(METHODS[name](), data, steps=steps, batch_size=4, seed=3, **more)
+
+    whole = run(7)
+    run(4, checkpoint=tmp_path / "run.pt")
+    legs = run(7, seed=1, checkpoint=tmp_path / "run.pt")
+    theirs = legs.method.state_dict()
+    for key, value in whole.method.state_dict().items():
+        assert torch.equal(theirs[key], value), key
+    assert all(torch.equal(legs.history[key], value) for key, value in whole.history.items())
+    for key, optimizer in whole.method.optimizers().items():
+        assert optimizer.param_groups[0]["lr"] == legs.method.optimizers()[key].param_groups[0]["lr"]
+    if name == "cycle":
+        assert theirs["seen_B.filled"] == 6 and theirs["seen_B.images"].any()
+        assert whole.method.opt_G.param_groups[0]["lr"] == pytest.approx(2e-4 * 2 / 7)
+
+
+NET = nn.Identity()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Pix2Pix(NET, NET, "gaan"), "unknown objective 'gaan'; there are gan, "),
+        (lambda: Pix2Pix(NET, NET, lambda1=-1.0), "must be 0 or more and not both 0, not -1.0 and 100.0"),
+        (lambda: Pix2Pix(NET, NET, lambda1=0.0, lambda2=0.0), "not both 0, not 0.0 and 0.0"),
+        (lambda: Pix2Pix(NET, None), "needs a D"),
+        (lambda: SelfRegularisedGAN(NET, NET, "gaan"), "unknown objective 'gaan'"),
+        (lambda: SelfRegularisedGAN(NET, NET, lam=-1.0), "lam must be 0 or more, not -1.0"),
+        (lambda: CycleGAN(NET, NET, NET, NET, "gaan"), "unknown objective 'gaan'"),
+        (lambda: CycleGAN(NET, NET, NET, NET, identity=-1.0), "lam and identity must be 0 or more, not 10.0 and -1.0"),
+        (lambda: CycleGAN(NET, NET, NET, NET, decay=(5, 5)), r"the first before the last, not \(5, 5\)"),
+        (lambda: CycleGAN(*cycle_players(), buffer=(5, 1)), r"must be \(capacity, channels, \*size\), not \(5, 1\)"),
+        (lambda: DualGAN(*cycle_players(), clip=0.0), "clip must be above 0, not 0.0"),
+        (lambda: Buffer((2, 1, 4))(torch.zeros(3, 1, 4)), "a buffer of 2 images cannot take a batch of 3"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

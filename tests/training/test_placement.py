@@ -1,0 +1,97 @@
+"""Device and precision: what a run uses, and that nothing else changes by them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from trainable import Line, Tiny, images, points
+
+from medgan_lib import networks
+from medgan_lib.methods import GAN
+from medgan_lib.training import fit
+from medgan_lib.training.placement import place, under_autocast
+
+
+def test_precisions_differ_but_losses_are_float32(whole):
+    assert whole["bfloat16"].precision == "bfloat16" and whole["float32"].precision == "float32"
+    assert not torch.equal(whole["bfloat16"].history["loss_D"], whole["float32"].history["loss_D"])
+    torch.testing.assert_close(whole["bfloat16"].history, whole["float32"].history, atol=0.1, rtol=0.1)
+    assert all(run.method.dtypes == {torch.float32} for run in whole.values())
+
+
+def test_auto_precision(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert fit(Tiny(), images(), steps=1).precision == "bfloat16"
+    assert fit(Line(), points(), steps=1).precision == "float32"  # dense networks lose by the casts
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    assert fit(Tiny(), images(), steps=1).precision == "float32"
+
+
+def test_optimizers_with_a_past_keep_it():
+    """Moments made before fit changed the memory format must follow it: fused Adam pairs them up as they lie."""
+    torch.manual_seed(0)
+    steps = [{"x": images()["x"][:8]}, {"x": images()["x"][8:16]}]
+    fused, plain = Tiny(), Tiny()
+    plain.opt_D = torch.optim.Adam(plain.D.parameters(), plain.lr, foreach=False)
+    plain.opt_G = torch.optim.Adam(plain.G.parameters(), plain.lr, foreach=False)
+    for method in (fused, plain):
+        torch.manual_seed(0)
+        for batch in steps:
+            method.step(batch)
+        fit(method, images(), steps=3, batch_size=8, precision="float32")
+    torch.testing.assert_close(fused.state_dict(), plain.state_dict(), atol=1e-5, rtol=1e-4)
+
+
+def test_layers_decide_and_not_the_shape_of_weights(monkeypatch):
+    """Stacked dense layers have 3-D weights and minibatch discrimination a 4-D one, but nothing convolves."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    D = nn.Sequential(
+        networks.StackedMLP(2, 2, 4, 8, 1), networks.MinibatchDiscrimination(4, 3, 2, stack=2),
+        networks.StackedMLP(2, 7, 1, depth=0),
+    )  # fmt: skip
+    method = GAN(networks.StackedMLP(2, 2, 2, 8, 1), D)
+    place(method, torch.device("cpu"))
+    assert D[1].T.is_contiguous()
+    assert fit(method, {"x": torch.randn(20, 2)}, steps=1, batch_size=4).precision == "float32"
+    resized = GAN(networks.Generator((1, 8, 8), 2, 4), networks.Critic((1, 8, 8), 4))
+    assert fit(resized, {"x": torch.randn(4, 1, 8, 8)}, steps=1, batch_size=4).precision == "bfloat16"
+    spatial = [p for p in resized.parameters() if p.ndim == 4 and min(p.shape[:2]) > 1]
+    assert spatial and all(p.is_contiguous(memory_format=torch.channels_last) for p in spatial)
+
+
+class Pair(NamedTuple):
+    image: torch.Tensor
+    kind: torch.Tensor
+
+
+class Several(nn.Module):
+    """Returns what networks may return, and remembers in which precision it computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, x):
+        y = self.layer(x)
+        self.computed = y.dtype
+        return {"pair": Pair(y, torch.arange(2)), "list": [y, None], "y": y}
+
+
+def test_all_that_a_network_returns_is_float32():
+    method = nn.Module()
+    method.net = Several()
+    method.networks = lambda: {"net": method.net, "again": method.net}
+    x = torch.randn(3, 2)
+    exact = method.net(x)
+    assert method.net.computed == torch.float32
+    with under_autocast(method, torch.device("cpu"), "bfloat16"):
+        made = method.net(x)
+    assert method.net.computed == torch.bfloat16
+    assert isinstance(made["pair"], Pair) and made["pair"].kind.dtype == torch.int64 and made["list"][1] is None
+    for value in (made["pair"].image, made["list"][0], made["y"]):
+        assert value.dtype == torch.float32 and not torch.equal(value, exact["y"])
+        torch.testing.assert_close(value, exact["y"], atol=0.02, rtol=0.02)
+    assert "forward" not in vars(method.net) and method.net(x)["y"].equal(exact["y"])
