@@ -1,106 +1,178 @@
-"""Every method once, with networks small enough for milliseconds a step, and a cohort that it can be trained on."""
+"""Every method in the variants that chapters use, small enough to take milliseconds a step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from medgan_lib import methods as M
 from medgan_lib import networks as N
+from medgan_lib.methods import Method
+from medgan_lib.training.placement import channels_last, place
 
+Batch = dict[str, Tensor]
 SHAPE = (1, 16, 16)
 
 
-def images(n: int = 8, channels: int = 1, size: int = 16) -> Tensor:
-    return torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(n + size)) * 2 - 1
+class Case(NamedTuple):
+    """How to make a method, and what one of its steps takes: ``draws`` minibatches, on the CPU."""
+
+    method: Callable[[], Method]
+    batch: Callable[[], Batch]
 
 
-def labels(n: int = 8) -> Tensor:
-    return torch.arange(n) % 3
+def made(name: str, device: str | torch.device = "cpu", seed: int = 0) -> tuple[Method, Batch]:
+    """The method of that name in training mode, and a batch for its steps, both on ``device`` as `fit` has them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        case = CATALOGUE[name]
+        method, batch = case.method().train(), case.batch()
+    place(method, torch.device(device))
+    return method, {key: channels_last(tensor.to(device)) for key, tensor in batch.items()}
 
 
-def pairs() -> dict[str, Tensor]:
-    return {"x": images(size=32), "y": images(size=32).flip(-1)}
+def image(n: int, channels: int = 1, *size: int) -> Tensor:
+    """Images (n, channels, *size) in [-1, 1], of 16 x 16 pixels if no size is said; one number makes a square."""
+    height, width = {0: SHAPE[1:], 1: size * 2}.get(len(size), size)
+    return torch.rand(n, channels, height, width) * 2 - 1
 
 
-def points(n: int = 20) -> dict[str, Tensor]:
-    return {"x": torch.randn(n, 2, generator=torch.Generator().manual_seed(1))}
+def label(n: int, classes: int, *size: int) -> Tensor:
+    return torch.randint(classes, (n, *size))
 
 
-def generator(latent: int = 4) -> nn.Module:
-    return N.Generator(SHAPE, latent, 4)
+def generator(shape: tuple[int, ...] = SHAPE) -> N.Generator:
+    return N.Generator(shape, 8, 8)
 
 
-def translators(kind: type[M.CycleGAN], **options) -> M.CycleGAN:
-    return kind(*(N.UNet(width=4) for _ in "BA"), *(N.PatchCritic(1, width=4) for _ in "BA"), **options)
+def critic(shape: tuple[int, ...] = SHAPE) -> N.Critic:
+    return N.Critic(shape, 8)
 
 
-def info() -> M.InfoGAN:
-    codes = M.Codes((3, 2), 2)
-    return M.InfoGAN(generator(11), N.Critic(SHAPE, 4), N.Encoder(SHAPE, codes.outputs, 4), codes, ema=0.9)
+def encoder(outputs: int, shape: tuple[int, ...] = SHAPE) -> N.Encoder:
+    return N.Encoder(shape, outputs, 8)
 
 
-def pyramid() -> M.LAPGAN:
-    coarsest = M.GAN(N.DenseGenerator((1, 8, 8), 4, 8), N.DenseCritic((1, 8, 8), 8), ema=0.9)
-    return M.LAPGAN(coarsest, [M.Band(N.BandGenerator(SHAPE, 4), N.BandCritic(SHAPE, 4), ema=0.9)])
+def cycle(kind: type[M.CycleGAN], **options) -> M.CycleGAN:
+    return kind(*(N.UNet(width=4) for _ in "BA"), *(N.PatchCritic(width=4) for _ in "BA"), **options)
 
 
-def grown() -> M.ProgressiveGAN:
-    return M.ProgressiveGAN(
-        N.GrowingGenerator(SHAPE, 4, 4, most=8), N.GrowingCritic(SHAPE, 4, most=8), fade=1, hold=1, ema=0.9
+def infogan() -> M.InfoGAN:
+    codes = M.Codes((10,), 2)
+    return M.InfoGAN(N.Generator(SHAPE, 16, 8), critic(), encoder(codes.outputs), codes, ema=0.99)
+
+
+def laplacian() -> M.LAPGAN:
+    coarsest = M.GAN(N.DenseGenerator((1, 8, 8), 8, 16), N.DenseCritic((1, 8, 8), 16), "wgan-gp", ema=0.98)
+    shapes = [(1, s, s) for s in (16, 32)]
+    return M.LAPGAN(coarsest, [M.Band(N.BandGenerator(s, 8), N.BandCritic(s, 8), "wgan-gp", ema=0.98) for s in shapes])
+
+
+def growing() -> M.ProgressiveGAN:
+    players = N.GrowingGenerator((1, 32, 32), 8, 4, most=16), N.GrowingCritic((1, 32, 32), 4, most=16)
+    return M.ProgressiveGAN(*players, fade=3, hold=1, ema=0.98)  # the second step is one of a fade
+
+
+def segmenting_dann() -> M.DANN:
+    extractor = N.UNet(1, 8, width=4, depth=2)
+    return M.DANN(extractor, nn.Conv2d(8, 4, 1), N.PatchCritic(8, width=4, stages=1), lam=0.1, rise=100)
+
+
+def semi_supervised(similarities: int = 0, **options) -> M.SemiSupervisedGAN:
+    return M.SemiSupervisedGAN(generator(), N.ClassCritic(SHAPE, 10, 8, similarities=similarities), **options)
+
+
+def super_resolving() -> M.SRGAN:
+    return M.SRGAN(
+        N.SuperResolver(1, factor=4, width=8, blocks=1), N.PatchCritic(1, width=4), encoder(8).layers[:6], lam=0.1
     )
 
 
-def enlarged() -> M.SRGAN:
-    return M.SRGAN(N.SuperResolver(1, factor=4, width=4, blocks=1), N.PatchCritic(1, width=4), lam=0.1)
+def of_both_domains() -> Batch:
+    return {"x": image(4, 1, 32), "y": image(4, 1, 32)}
 
 
-METHODS: dict[str, tuple[Callable[[], M.Method], Callable[[], dict[str, Tensor]]]] = {
-    "GAN": (lambda: M.GAN(N.MLP(2, 2, 8), N.MLP(2, 1, 8), "wgan-gp", n_critic=2, ema=0.9), points),
-    "UniformGAN": (lambda: M.UniformGAN(generator(), N.Critic(SHAPE, 4), ema=0.9), lambda: {"x": images()}),
-    "UnrolledGAN": (lambda: M.UnrolledGAN(N.MLP(2, 2, 8), N.MLP(2, 1, 8), k=2), points),
-    "InfoGAN": (info, lambda: {"x": images()}),
-    "BiGAN": (
-        lambda: M.BiGAN(generator(), N.Encoder(SHAPE, 4, 4), N.JointCritic(SHAPE, 4, 4), ema=0.9),
-        lambda: {"x": images()},
+def partly_labelled() -> Batch:
+    return {"x": image(8), "label": label(8, 10), "u": image(8)}
+
+
+def some_with_masks() -> Batch:
+    return {"x": image(4, 3, 16, 24), "mask": image(4, 1, 16, 24) > 0, "u": image(4, 3, 16, 24)}
+
+
+def in_the_plane(n: int = 32) -> Batch:
+    return {"x": torch.randn(n, 2)}
+
+
+CATALOGUE: dict[str, Case] = {
+    "GAN": Case(lambda: M.GAN(generator(), critic(), ema=0.99), lambda: {"x": image(8)}),
+    "GAN wgan-gp": Case(lambda: M.GAN(generator(), critic(), "wgan-gp", n_critic=2), lambda: {"x": image(16)}),
+    "GAN wgan": Case(lambda: M.GAN(generator(), critic(), "wgan"), lambda: {"x": image(8)}),
+    "GAN dense": Case(
+        lambda: M.GAN(N.MLP(2, 2, 16), N.MLP(2, 1, 16), "wgan-gp", n_critic=5), lambda: in_the_plane(160)
     ),
-    "ConditionalGAN": (
-        lambda: M.ConditionalGAN(N.ConditionalGenerator(SHAPE, 3, 4), N.ConditionalCritic(SHAPE, 3), classes=3),
-        lambda: {"x": images(), "label": labels()},
+    "GAN stacked": Case(lambda: M.GAN(N.StackedMLP(3, 8, 2), N.StackedMLP(3, 2, 1)), lambda: in_the_plane(24)),
+    "GAN DCGAN": Case(
+        lambda: M.GAN(N.DCGenerator((1, 32, 32), 8, 4, most=16), N.DCCritic((1, 32, 32), 4, most=16)),
+        lambda: {"x": image(8, 1, 32)},
     ),
-    "LAPGAN": (pyramid, lambda: {"x": images()}),
-    "ProgressiveGAN": (grown, lambda: {"x": images()}),
-    "Pix2Pix": (lambda: M.Pix2Pix(N.UNet(width=4), N.PatchCritic(2, width=4)), pairs),
-    "SelfRegularisedGAN": (lambda: M.SelfRegularisedGAN(N.UNet(width=4), N.PatchCritic(1, width=4), lam=1.0), pairs),
-    "CycleGAN": (lambda: translators(M.CycleGAN, identity=1.0, buffer=(9, 1, 32, 32), decay=(2, 9)), pairs),
-    "DualGAN": (lambda: translators(M.DualGAN), pairs),
-    "DiscoGAN": (lambda: translators(M.DiscoGAN), pairs),
-    "SRGAN": (enlarged, lambda: {"x": images(size=32), "y": images(size=8)}),
-    "DANN": (
-        lambda: M.DANN(N.Encoder(SHAPE, 6, 4), nn.Linear(6, 3), N.MLP(6, 1, 8), rise=9),
-        lambda: {"x": images(), "label": labels(), "target": images().flip(-1)},
+    "UniformGAN": Case(lambda: M.UniformGAN(generator(), critic(), ema=0.99), lambda: {"x": image(8)}),
+    "UnrolledGAN": Case(lambda: M.UnrolledGAN(N.MLP(2, 2, 16), N.MLP(2, 1, 16), k=3), in_the_plane),
+    "InfoGAN": Case(infogan, lambda: {"x": image(8)}),
+    "BiGAN": Case(
+        lambda: M.BiGAN(generator(), encoder(8), N.JointCritic(SHAPE, 8, 8), ema=0.99), lambda: {"x": image(8)}
     ),
-    "FAnoGAN": (
-        lambda: M.FAnoGAN(generator(), N.Encoder(SHAPE, 4, 4), N.Critic(SHAPE, 4), layer="layers"),
-        lambda: {"x": images()},
+    "ConditionalGAN of classes": Case(
+        lambda: M.ConditionalGAN(
+            N.ConditionalGenerator(SHAPE, 10, 8, 8), N.ConditionalCritic(SHAPE, 10, 8), "wgan-gp", classes=10, ema=0.99
+        ),
+        lambda: {"x": image(8), "label": label(8, 10)},
     ),
-    "SemiSupervisedGAN": (
-        lambda: M.SemiSupervisedGAN(generator(), N.ClassCritic(SHAPE, 3, 4)),
-        lambda: {"x": images(), "label": labels(), "u": images().flip(-1)},
+    "ConditionalGAN of numbers": Case(
+        lambda: M.ConditionalGAN(N.ConditionalGenerator(SHAPE, 1, 8, 8), N.ConditionalCritic(SHAPE, 1, 8)),
+        lambda: {"x": image(8), "y": torch.rand(8, 1)},
     ),
-    "AdversarialSegmentation": (
-        lambda: M.AdversarialSegmentation(N.Segmenter(1, 1, width=4, depth=2), N.Critic((2, 16, 16), 4)),
-        lambda: {"x": images(), "mask": images() > 0, "u": images().flip(-1)},
+    "Contrastive": Case(
+        lambda: M.Contrastive(encoder(16), N.TextEncoder(50, 16)),
+        lambda: {"x": image(8), "tokens": torch.randint(1, 50, (8, 9))},
     ),
-    "Classifier": (lambda: M.Classifier(N.Encoder(SHAPE, 3, 4)), lambda: {"x": images(), "label": labels()}),
-    "Contrastive": (
-        lambda: M.Contrastive(N.Encoder(SHAPE, 4, 4), N.TextEncoder(9, 4)),
-        lambda: {"x": images(), "tokens": torch.arange(32).view(8, 4) % 8 + 1},
+    "LAPGAN": Case(laplacian, lambda: {"x": image(8, 1, 32)}),
+    "ProgressiveGAN": Case(growing, lambda: {"x": image(8, 1, 32)}),
+    "Pix2Pix": Case(lambda: M.Pix2Pix(N.UNet(width=4), N.PatchCritic(2, width=4)), of_both_domains),
+    "Pix2Pix ResNet": Case(
+        lambda: M.Pix2Pix(N.ResNetTranslator(width=4, blocks=1), N.PatchCritic(2, width=4)), of_both_domains
     ),
-    "LandmarkDetector": (
-        lambda: M.LandmarkDetector(N.Segmenter(1, 2, width=4, depth=2), 2.0),
-        lambda: {"x": images(), "landmarks": torch.zeros(8, 2, 2)},
+    "SelfRegularisedGAN": Case(
+        lambda: M.SelfRegularisedGAN(N.UNet(width=4), N.PatchCritic(1, width=4), lam=10.0), of_both_domains
     ),
-}
+    "CycleGAN": Case(
+        lambda: cycle(M.CycleGAN, identity=5.0, buffer=(6, 1, 32, 32), decay=(10, 20)), of_both_domains
+    ),
+    "DualGAN": Case(lambda: cycle(M.DualGAN), of_both_domains),
+    "DiscoGAN": Case(lambda: cycle(M.DiscoGAN), of_both_domains),
+    "SRGAN": Case(super_resolving, lambda: {"x": image(4), "y": image(4, 1, 4)}),
+    "DANN": Case(
+        lambda: M.DANN(encoder(16, (3, 16, 16)), nn.Linear(16, 10), N.MLP(16, 1, 16, 2), rise=100),
+        lambda: {"x": image(8, 3), "label": label(8, 10), "target": image(8, 3)},
+    ),
+    "DANN of segmentation": Case(
+        segmenting_dann, lambda: {"x": image(4), "label": label(4, 4, 16, 16), "target": image(4)}
+    ),
+    "FAnoGAN": Case(lambda: M.FAnoGAN(generator(), encoder(8), critic(), layer="layers"), lambda: {"x": image(8)}),
+    "SemiSupervisedGAN": Case(semi_supervised, partly_labelled),
+    "SemiSupervisedGAN minibatch": Case(
+        lambda: semi_supervised(similarities=4, matching=False), partly_labelled
+    ),
+    "AdversarialSegmentation": Case(
+        lambda: M.AdversarialSegmentation(N.Segmenter(3, 1, width=4, depth=2), N.Critic((4, 16, 24), 4)),
+        some_with_masks,
+    ),
+    "Classifier": Case(lambda: M.Classifier(encoder(10)), lambda: {"x": image(8), "label": label(8, 10)}),
+    "LandmarkDetector": Case(
+        lambda: M.LandmarkDetector(N.Segmenter(1, 5, width=4, depth=2), 2.7),
+        lambda: {"x": image(4, 1, 32), "landmarks": torch.rand(4, 5, 2) * 32},
+    ),
+}  # fmt: skip

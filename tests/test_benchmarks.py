@@ -1,6 +1,7 @@
-"""The benchmark of translation compares like with like: its textbook networks are the library's functions."""
+"""The benchmarks compare like with like: textbook networks are the library's functions, variants make the same step."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -17,6 +18,14 @@ def bench(monkeypatch):
     monkeypatch.delitem(sys.modules, "translate", raising=False)
     yield importlib.import_module("translate")
     for name in ("translate", "common"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    yield importlib.import_module("gpu")
+    for name in ("gpu", "common"):
         sys.modules.pop(name, None)
 
 
@@ -56,3 +65,26 @@ def test_every_loop_makes_the_same_update(bench, monkeypatch, name, kind):
         for other in after[:2]:
             # Adam's first step is lr long whatever the gradient: where that is nearly 0, rounding decides its sign
             assert ((other - after[2]).abs() < bench.LR / 10).float().mean() > 0.97
+
+
+def test_every_variant_of_a_step_on_a_gpu_runs_small_and_makes_the_same_update(gpu, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(gpu, "WARM", 2)
+    file = tmp_path / "gpu.json"
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--small", "--out", str(file)])
+    gpu.main()
+    report = json.loads(file.read_text())
+    assert report["trainings"].keys() == gpu.SETTINGS.keys()
+    for rows in report["trainings"].values():
+        assert rows.keys() == gpu.VARIANTS.keys()
+        exact = rows["float32"]["losses"]
+        for name, row in rows.items():
+            if gpu.VARIANTS[name].graph:
+                assert row == {"left_out": "a graph is captured on a CUDA GPU only"}
+                continue
+            assert row["finite"] and row["ms"] > 0 and row["images_per_second"] > 0
+            near = 0.1 if gpu.VARIANTS[name].bfloat16 else 1e-3
+            assert row["losses"] == pytest.approx(exact, rel=near, abs=near)
+    lines = file.with_suffix(".md").read_text()
+    assert lines.count("| a graph is captured on a CUDA GPU only |") == 3 * len(gpu.SETTINGS)
+    assert lines.count(" | yes |") == (len(gpu.VARIANTS) - 3) * len(gpu.SETTINGS)
+    assert lines in capsys.readouterr().out
