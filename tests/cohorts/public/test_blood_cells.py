@@ -156,16 +156,6 @@ def test_a_wrong_request_says_what_exists(root, wrong, message):
     assert NAME in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("missing", ["site2.npz", "site1_classes.csv"])
-def test_a_missing_file_is_named(root, missing):
-    place(root, small())
-    (root / NAME / missing).unlink()
-    with pytest.raises(FileNotFoundError) as error:
-        cohorts.load(NAME)
-    for needed in (missing, f"make data NAMES={NAME}", " MB", "MEDGAN_DATA", "'digits_on_photos'", str(root)):
-        assert needed in str(error.value)
-
-
 BAD = {
     "mask": ("site1.npz", r"'masks' has values outside 0\.\.2"),
     "fewer masks": ("site1.npz", "images, masks and names are not equally many"),

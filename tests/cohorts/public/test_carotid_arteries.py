@@ -193,13 +193,6 @@ def test_a_wrong_request_says_what_is_possible(root, made, wrong, message):
         cohorts.load(NAME, **wrong)
 
 
-def test_missing_data_say_how_to_get_them(root):
-    with pytest.raises(FileNotFoundError) as error:
-        cohorts.load(NAME)
-    for needed in (carotid.FILES[0], f"make data NAMES={NAME}", " MB", "MEDGAN_DATA", "'vessels'", str(root)):
-        assert needed in str(error.value)
-
-
 def test_a_file_that_cannot_be_used_is_refused(root, made):
     first, second = (dict(made[file]) for file in carotid.FILES)
     first["centerline_mm"] = first["centerline_mm"][:60]

@@ -107,15 +107,6 @@ def test_a_wrong_size_says_what_is_possible(root, size):
         cohorts.load(NAME, size=size)
 
 
-def test_missing_data_say_how_to_get_them(root):
-    place(root, small())
-    (root / NAME / "grades.csv").unlink()
-    with pytest.raises(FileNotFoundError) as error:
-        cohorts.load(NAME)
-    for needed in ("grades.csv", f"make data NAMES={NAME}", " MB", "MEDGAN_DATA", "'heads'", str(root)):
-        assert needed in str(error.value)
-
-
 BAD = {
     "stranger": ("glands.npz", r"names images that are not in the table: \['train_99'\]"),
     "fewer": ("glands.npz", "images, gland_instances and names are not equally many"),

@@ -78,11 +78,6 @@ def test_a_larger_size_adds_black_and_a_smaller_is_refused(root):
         cohorts.load(NAME, size=24)
 
 
-def test_missing_data_say_how_to_get_them(root):
-    with pytest.raises(FileNotFoundError, match=f"make data NAMES={NAME}"):
-        cohorts.load(NAME)
-
-
 @pytest.mark.parametrize(
     "change, message",
     [

@@ -33,15 +33,6 @@ def place(root, name, arrays):
     return path
 
 
-@pytest.mark.parametrize("name, substitute", [("mnist", "digits"), ("lung_nodules", "nodules")])
-def test_missing_data_say_how_to_get_them(root, name, substitute):
-    with pytest.raises(FileNotFoundError) as error:
-        cohorts.load(name)
-    for needed in (name, f"make data NAMES={name}", " MB", "MEDGAN_DATA", repr(substitute), str(root)):
-        assert needed in str(error.value)
-    assert "\n" not in str(error.value) and not root.exists()
-
-
 def test_lung_nodules_keep_ids_labels_and_hounsfield_units(root):
     arrays = small("lung_nodules")
     place(root, "lung_nodules", arrays)

@@ -132,13 +132,6 @@ def test_a_wrong_request_says_what_is_possible(root, made, wrong, message):
         cohorts.load(NAME, **wrong)
 
 
-def test_missing_data_say_how_to_get_them(root):
-    with pytest.raises(FileNotFoundError) as error:
-        cohorts.load(NAME)
-    for needed in (retina_oct.FILES[0], f"make data NAMES={NAME}", " MB", "MEDGAN_DATA", "'retinas'", str(root)):
-        assert needed in str(error.value)
-
-
 def test_a_file_that_cannot_be_used_is_refused(root, made):
     volume, other = (dict(made[file]) for file in retina_oct.FILES)
     volume["images"] = volume["images"][:100]
