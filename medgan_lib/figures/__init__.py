@@ -11,6 +11,7 @@ from medgan_lib.figures.players import Player, player
 from medgan_lib.figures.plots import curves, picture, subplots
 from medgan_lib.figures.quizzes import Quiz, quiz
 from medgan_lib.figures.style import DASHES, PALETTE
+from medgan_lib.figures.tables import Table, table
 
 __all__ = [
     "DASHES",
@@ -18,6 +19,7 @@ __all__ = [
     "Picture",
     "Player",
     "Quiz",
+    "Table",
     "compare",
     "curves",
     "origin",
@@ -26,4 +28,5 @@ __all__ = [
     "quiz",
     "samples",
     "subplots",
+    "table",
 ]

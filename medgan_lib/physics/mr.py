@@ -73,16 +73,18 @@ def gradient_echo(pd: ArrayLike, t1: ArrayLike, t2star: ArrayLike, *, tr: float,
     return np.asarray(pd) * steady * np.exp(-te / np.asarray(t2star))
 
 
-def voxel_snr(snr: float, spacing: float, reference: float) -> float:
-    """Signal to noise in a voxel `spacing` mm wide, where one `reference` mm wide has `snr`: · (spacing/reference)^1.5.
+def voxel_snr(snr: float, voxel: tuple[float, float], reference: tuple[float, float]) -> float:
+    """Signal to noise in a `voxel` (mm wide in the plane, mm thick), where a `reference` of this kind has `snr`.
 
+    snr · (width / reference width)^1.5 · (thickness / reference thickness).
     It is proportional to the voxel's volume and to the square root of the time for which the receiver listens (Parker &
-    Gullberg, Med Phys 17:250, 1990; Macovski, Magn Reson Med 36:494, 1996). Here the field of view, the thickness of
-    the slice and the sequence are fixed, each line of k-space is read once and for the same time: the volume grows as
-    spacing², the number of lines, and with it the time, falls as 1/spacing. (Were the total time kept by averaging,
-    the exponent would be 2; averaging voxels of an image that exists gives 1.)
+    Gullberg, Med Phys 17:250, 1990; Macovski, Magn Reson Med 36:494, 1996). Here the field of view and the sequence are
+    fixed, each line of k-space is read once and for the same time: the volume grows as width², the number of lines, and
+    with it the time, falls as 1/width. (Were the total time kept by averaging, the exponent would be 2; averaging
+    voxels of an image that exists gives 1.) A thicker slice, excited as a whole, takes no other time: exponent 1.
     """
-    return snr * (spacing / reference) ** 1.5
+    (width, thickness), (reference_width, reference_thickness) = voxel, reference
+    return snr * (width / reference_width) ** 1.5 * (thickness / reference_thickness)
 
 
 def complex_noise(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> NDArray:

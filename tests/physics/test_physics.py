@@ -66,8 +66,9 @@ def test_voxel_snr_is_that_of_an_acquisition():
         image = mr.from_kspace(measured) / (size * area)
         assert image.mean().real == pytest.approx(1, abs=0.01)
         found[size] = 1 / image.real.std()
-    assert found[48] / found[96] == pytest.approx(mr.voxel_snr(1.0, 5.0, 2.5), rel=0.03)
-    assert mr.voxel_snr(55.0, 2.0, 2.0) == 55
+    assert found[48] / found[96] == pytest.approx(mr.voxel_snr(1.0, (5.0, 4.0), (2.5, 4.0)), rel=0.03)
+    assert mr.voxel_snr(55.0, (2.0, 5.0), (2.0, 5.0)) == 55
+    assert mr.voxel_snr(55.0, (2.0, 10.0), (2.0, 5.0)) == 110
 
 
 def test_kspace_is_unitary_centred_and_inverts():

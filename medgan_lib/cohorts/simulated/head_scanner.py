@@ -16,10 +16,10 @@ from medgan_lib.physics import ct, mr
 if TYPE_CHECKING:
     from medgan_lib.cohorts.simulated.heads import Switches
 
-VOXEL = 2.0  # mm in the plane, of which the two lines below speak; slices are equally thick at every size
+VOXEL = (2.0, 5.0)  # mm wide in the plane, mm thick: the voxel of which the two lines below speak
 CT_NOISE = 5.0  # HU of a routine scan, where no `dose` is asked for
 SNR = 55.0  # top of the window over the noise of one receiver channel
-HEADROOM = 2.0  # how far the window of complex images reaches, in tops: nothing is clipped, k-space stays linear
+HEADROOM = 2.0  # how far the window of complex images reaches, in tops, above the brightest fat and its noise
 
 
 class Sequence(NamedTuple):
@@ -93,7 +93,7 @@ def mr_image(
     gain = np.exp(person.bias * person.coil.on_plane(line, line, 0.0))
     phase = person.phase.on_plane(line, line, 0.0)
     image = gain * np.tensordot(signals, fractions, 1) * np.exp(1j * phase)
-    snr = mr.voxel_snr(switches.snr, FIELD_OF_VIEW / len(image), VOXEL)
+    snr = mr.voxel_snr(switches.snr, (FIELD_OF_VIEW / len(image), switches.thickness), VOXEL)
     return image + mr.complex_noise(image.shape, sequence.top / snr, rng)
 
 
@@ -102,11 +102,17 @@ def _hounsfield(person: Subject, fractions: NDArray) -> NDArray:
     return np.tensordot(np.array([ct.HU[name] for name in TISSUES]) + person.attenuation, fractions, 1)
 
 
-def ct_image(person: Subject, fractions: NDArray, dose: float | None, rng: np.random.Generator) -> NDArray:
-    """HU (size, size) with noise: of a scan at `dose`, or (None) noise like that of a routine one."""
+def ct_image(
+    person: Subject, fractions: NDArray, dose: float | None, thickness: float, rng: np.random.Generator
+) -> NDArray:
+    """HU (size, size) with noise: of a scan at `dose`, or (None) noise like that of a routine one.
+
+    A slice `thickness` mm thick is seen by as many more photons.
+    """
     hu, spacing = _hounsfield(person, fractions), FIELD_OF_VIEW / fractions.shape[-1]
+    photons = thickness / VOXEL[1]
     if dose is not None:
         pad = len(hu) // 8  # the scanner sees more than the picture shows, so that a shifted head fits
-        seen = ct.scan(np.pad(hu, pad, constant_values=-1000.0), spacing, dose=dose, rng=rng)
+        seen = ct.scan(np.pad(hu, pad, constant_values=-1000.0), spacing, dose=dose * photons, rng=rng)
         return seen[pad:-pad, pad:-pad]
-    return hu + ct.correlated_noise(len(hu), CT_NOISE * (VOXEL / spacing), rng)
+    return hu + ct.correlated_noise(len(hu), CT_NOISE * (VOXEL[0] / spacing) / photons**0.5, rng)

@@ -38,7 +38,7 @@ from medgan_lib.cohorts.simulated.head_anatomy import (
     tissue_labels,
     tissue_shares,
 )
-from medgan_lib.cohorts.simulated.head_scanner import HEADROOM, PROTOCOLS, SNR, ct_image, mr_image, mr_sequence
+from medgan_lib.cohorts.simulated.head_scanner import HEADROOM, PROTOCOLS, SNR, VOXEL, ct_image, mr_image, mr_sequence
 from medgan_lib.cohorts.simulated.toys import subject_ids
 from medgan_lib.physics import mr
 
@@ -61,6 +61,11 @@ class Switches(NamedTuple):
     ct_window: tuple[float, float] = CT_WINDOW
     complex: bool = False
     volume: tuple[int, float] | None = None
+
+    @property
+    def thickness(self) -> float:
+        """Of a slice, mm, as far as its noise goes: slices of a volume touch each other."""
+        return self.volume[1] if self.volume else VOXEL[1]
 
     def window(self, contrast: str) -> Window:
         """What -1 and +1 stand for, in HU or signal."""
@@ -93,8 +98,8 @@ def load(
     """`n` slices (default 1,000) of size² voxels (default 64) over a field of view of 240 mm.
 
     Images are float32 (n, 1, size, size) in [-1, 1]; `window` maps them to signal (fraction of the magnetisation of
-    water) or HU and clips the few values outside. The same subject, at the same seed, has the same anatomy and noise
-    under every switch, and does not depend on `n`.
+    water) or HU and clips the few values outside. The same subject, at the same seed, has the same anatomy and
+    draws of noise under every switch, and does not depend on `n`.
 
     Args:
         contrasts: of "t1", "t2", "flair", "gre", "ct". The first is "x" (and under its own name, too).
@@ -107,16 +112,19 @@ def load(
         undersampling: measure one in this many lines of k-space of every MR contrast, at random, and fill with zero.
         dose: make "ct" by projection, photon counts at this share of a routine dose, and filtered back-projection.
         levels: lowest and highest slice, mm of MNI z, within -16 to 74.
-        snr: top of the window over the noise's standard deviation (of the real part) in a voxel 2 mm wide, before any
-            undersampling. Wider voxels have more: `mr.voxel_snr`.
+        snr: top of the window over the noise's standard deviation (of the real part) in a voxel 2 mm wide and 5 mm
+            thick, before any undersampling. Larger voxels have more: `mr.voxel_snr`.
         ct_window: HU that -1 and +1 stand for; what lies outside is clipped.
         complex: MR images as a receiver has them, (n, 2, size, size): real and imaginary part, with the coil's phase.
-            The window reaches from minus to plus twice the top of the magnitude's, and clips nothing; the magnitude is
-            the image without this switch, at the same noise. CT stays as it is.
+            The window reaches from minus to plus twice the top of the magnitude's, and clips nothing where voxels have
+            a signal-to-noise ratio above 10; the magnitude, from `to_units`, is the image without this switch, at the
+            same noise. CT stays as it is.
         volume: (slices, mm): so many slices of a subject, `mm` apart from the base upwards, in place of
-            `slices_per_subject`. The first level is drawn. `n` still counts slices and has to be a multiple of that
-            number (the default is the largest up to 1,000). Volumes (subjects, channels, slices, size, size), from the
-            base upwards, are `x.unflatten(0, (-1, slices)).transpose(1, 2)`.
+            `slices_per_subject`. The first level is drawn; "level_mm" grows in mm of the template, by `mm` over the
+            head's size. Slices are as thick as they are apart (5 mm without this switch), which only their noise shows.
+            `n` still counts slices and has to be a multiple of that number (the default is the largest up to 1,000).
+            Volumes (subjects, channels, slices, size, size), from the base upwards, are
+            `x.unflatten(0, (-1, slices)).transpose(1, 2)`.
 
     Tensors beside the images:
         "labels" int64 (n, 1, size, size): the tissue with the largest share, as in `classes` (without the lesion).
@@ -285,7 +293,7 @@ def _slice(person: Subject, k: int, size: int, switches: Switches, stream: Calla
         number, window = CONTRASTS.index(contrast), switches.window(contrast)
         if contrast == "ct":
             dose = 1.0 if whole else switches.dose
-            return _scaled(ct_image(person, fractions, dose, stream(number, int(whole))), window)
+            return _scaled(ct_image(person, fractions, dose, switches.thickness, stream(number, int(whole))), window)
         image = mr_image(person, fractions, contrast, switches, stream(number, 0))
         if switches.undersampling is not None and not whole:
             lines = mr.cartesian_mask(size, switches.undersampling, stream(number, 1))[None, :, None]

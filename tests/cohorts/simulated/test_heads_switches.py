@@ -6,7 +6,8 @@ import torch
 
 from medgan_lib import cohorts
 from medgan_lib.cohorts.simulated import head_anatomy, heads
-from medgan_lib.cohorts.simulated.head_anatomy import draw_subject
+from medgan_lib.cohorts.simulated.head_anatomy import draw_subject, tissue_shares
+from medgan_lib.cohorts.simulated.head_scanner import ct_image
 from medgan_lib.physics import mr
 
 MR = ("t1", "t2", "flair", "gre")
@@ -129,6 +130,28 @@ def test_a_volume_is_slices_in_equal_steps():
         return float(volumes.diff(dim=2).abs().mean())
 
     assert neighbours(cohort) < 0.6 * neighbours(spread)
+
+
+@pytest.mark.parametrize("mm", [2.5, 10.0])
+def test_noise_follows_the_thickness_of_the_slices_of_a_volume(mm):
+    switches = {"contrasts": ("t2", "ct"), "complex": True, "ct_window": (-1024, 3071), "volume": (3, mm), "seed": 5}
+    noisy, clean = (load(6, snr=snr, **switches) for snr in (55.0, 1e6))
+    of_5_mm = 0.72 / (55 * (3.75 / 2) ** 1.5)  # signal
+    noise = noisy.to_units(noisy.x) - clean.to_units(clean.x)
+    assert noise.std() == pytest.approx(of_5_mm * 5 / mm, rel=0.02)
+    air = noisy.to_units(noisy["ct"], "ct")[..., [*range(10), *range(-10, 0)]][..., :10, :]  # two corners
+    assert air.std() == pytest.approx(5.0 * (2 / 3.75) * np.sqrt(5 / mm), rel=0.05)  # HU
+
+
+def test_thicker_slices_of_ct_count_more_photons():
+    person = draw_subject(0, "train", 0, 1, heads.Switches(("ct",), 0.0, None, None, "A", None, None))
+    shares = tissue_shares(person, 20.0, 32)
+    thin, thick = (
+        ct_image(person, shares, dose, thickness, np.random.default_rng(0))
+        for dose, thickness in ((0.25, 5.0), (0.0625, 20.0))
+    )
+    assert np.allclose(thin, thick)
+    assert not np.allclose(thin, ct_image(person, shares, 0.25, 20.0, np.random.default_rng(0)))
 
 
 def test_a_volume_counts_whole_people_by_default(monkeypatch):

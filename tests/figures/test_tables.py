@@ -1,0 +1,54 @@
+"""Tables: rounded, best marked, readable as text and as HTML."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from medgan_lib import figures
+
+ROWS = {
+    "mean image": {"error (HU)": 242.04, "Dice": 0.5},
+    "L1 & <adversary>": {"error (HU)": torch.tensor(83.96), "Dice": np.float32(0.912), "note": "one seed"},
+    "CycleGAN": {"error (HU)": 84.04, "Dice": None},
+}
+
+
+def test_numbers_are_rounded_and_the_best_is_marked() -> None:
+    made = figures.table(ROWS, formats={"Dice": ".2f"}, best={"error (HU)": "low", "Dice": "high"}, caption="Held out.")
+    assert repr(made).splitlines() == [
+        "Held out.",
+        "                  error (HU)   Dice      note",
+        "mean image               242   0.50         –",
+        "L1 & <adversary>         84*  0.91*  one seed",
+        "CycleGAN                 84*      –         –",
+    ]  # 83.96 and 84.04 are the same number as they are shown
+
+
+def test_the_html_is_accessible_and_escaped() -> None:
+    html = figures.table(ROWS, best={"Dice": "high"}, caption="Held out.")._repr_html_()
+    assert html.count('scope="row"') == 3 and html.count('scope="col"') == 3
+    assert "L1 &amp; &lt;adversary&gt;" in html and "<strong>0.912</strong>" in html
+    assert "<caption" in html and 'tabindex="0"' in html
+    assert len(re.findall("<td[ >]", html)) == 1 + 9
+
+
+def test_the_highest_is_not_the_lowest() -> None:
+    rows = {"a": {"x": -1.0}, "b": {"x": 2.0}, "c": {"x": float("nan")}}
+    for way, marked in (("low", {(0, 0)}), ("high", {(1, 0)})):
+        assert figures.table(rows, best={"x": way}).best == marked
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        ({}, {}, "needs a row"),
+        ({"a": {}}, {}, "needs a row"),
+        ({"a": {"x": 1}}, {"formats": {"y": ".2f"}}, "no column y; there are x"),
+        ({"a": {"x": 1}}, {"best": {"x": "best"}}, "must be 'low' or 'high'"),
+    ],
+)
+def test_what_makes_no_table_is_refused(rows, options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        figures.table(rows, **options)
