@@ -9,18 +9,14 @@ import pydicom
 import pytest
 import torch
 from archives import packed
+from prepared_arrays import PREPARED, needs_copy
 
 from medgan_lib import cohorts
 from medgan_lib.cohorts import fetch
-from medgan_lib.cohorts.cache import data_root
 from medgan_lib.cohorts.public import brain_mr_contrasts as brain
 from medgan_lib.cohorts.registry import entry, registry
 
 NAME = "brain_mr_contrasts"
-PREPARED = data_root()
-needs_copy = pytest.mark.skipif(
-    not (PREPARED / NAME / f"{NAME}.npz").is_file(), reason=f"no prepared {NAME} in {PREPARED}; set MEDGAN_DATA"
-)
 PER_SESSION = 2
 
 
@@ -159,7 +155,7 @@ def test_a_file_that_cannot_be_used_is_refused(root, kind):
     assert "\n" not in str(error.value)
 
 
-@needs_copy
+@needs_copy(NAME)
 def test_the_prepared_copy_loads(monkeypatch):
     monkeypatch.setenv("MEDGAN_DATA", str(PREPARED))
     parts = [cohorts.load(NAME, split, size=64) for split in ("train", "val", "test")]

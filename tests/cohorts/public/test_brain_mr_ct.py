@@ -7,19 +7,15 @@ import pytest
 import torch
 from archives import packed
 from PIL import Image
+from prepared_arrays import PREPARED, needs_copy
 
 from medgan_lib import cohorts
 from medgan_lib.cohorts import fetch
-from medgan_lib.cohorts.cache import data_root
 from medgan_lib.cohorts.problems.translation import unpaired
 from medgan_lib.cohorts.public import brain_mr_ct
 from medgan_lib.cohorts.registry import entry, registry
 
 NAME = "brain_mr_ct"
-PREPARED = data_root()
-needs_copy = pytest.mark.skipif(
-    not (PREPARED / NAME / f"{NAME}.npz").is_file(), reason=f"no prepared {NAME} in {PREPARED}; set MEDGAN_DATA"
-)
 
 
 def small(items=40):
@@ -124,7 +120,7 @@ def test_a_file_that_cannot_be_used_is_refused(root, change, message):
     assert str(error.value).startswith(f"{path} is not usable: ") and f"make data NAMES={NAME}" in str(error.value)
 
 
-@needs_copy
+@needs_copy(NAME)
 def test_the_prepared_copy_loads(monkeypatch):
     monkeypatch.setenv("MEDGAN_DATA", str(PREPARED))
     parts = [cohorts.load(NAME, split, size=64, domain=d) for d in ("mr", "ct") for split in ("train", "val", "test")]

@@ -16,20 +16,16 @@ import pandas as pd
 import pytest
 import rdata
 import torch
+from prepared_arrays import PREPARED, needs_copy
 
 from medgan_lib import cohorts
 from medgan_lib.cohorts import fetch
-from medgan_lib.cohorts.cache import data_root
 from medgan_lib.cohorts.public import carotid_arteries as carotid
 from medgan_lib.cohorts.registry import entry, registry
 from medgan_lib.cohorts.simulated import vessels
 from medgan_lib.physics import vessels as geometry
 
 NAME = "carotid_arteries"
-PREPARED = data_root()
-needs_copy = pytest.mark.skipif(
-    not (PREPARED / NAME / carotid.FILES[0]).is_file(), reason=f"no prepared {NAME} in {PREPARED}; set MEDGAN_DATA"
-)
 
 
 def rda(compression=None, **objects):
@@ -204,7 +200,7 @@ def test_a_file_that_cannot_be_used_is_refused(root, made):
         cohorts.load(NAME, part="profiles")
 
 
-@needs_copy
+@needs_copy(NAME)
 def test_the_prepared_copy_loads(monkeypatch):
     monkeypatch.setenv("MEDGAN_DATA", str(PREPARED))
     parts = [cohorts.load(NAME, split) for split in ("train", "val", "test")]

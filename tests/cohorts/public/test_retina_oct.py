@@ -11,18 +11,14 @@ import pytest
 import torch
 from archives import packed
 from PIL import Image
+from prepared_arrays import PREPARED, needs_copy
 
 from medgan_lib import cohorts
 from medgan_lib.cohorts import fetch
-from medgan_lib.cohorts.cache import data_root
 from medgan_lib.cohorts.public import retina_oct
 from medgan_lib.cohorts.registry import entry, registry
 
 NAME = "retina_oct"
-PREPARED = data_root()
-needs_copy = pytest.mark.skipif(
-    not (PREPARED / NAME / retina_oct.FILES[0]).is_file(), reason=f"no prepared {NAME} in {PREPARED}; set MEDGAN_DATA"
-)
 
 
 def scan(k: int) -> np.ndarray:
@@ -146,7 +142,7 @@ def test_a_file_that_cannot_be_used_is_refused(root, made):
         cohorts.load(NAME, "test", part="pathological")
 
 
-@needs_copy
+@needs_copy(NAME)
 def test_the_prepared_copy_loads(monkeypatch):
     monkeypatch.setenv("MEDGAN_DATA", str(PREPARED))
     parts = [cohorts.load(NAME, split) for split in ("train", "val", "test")]

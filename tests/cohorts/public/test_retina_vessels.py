@@ -9,18 +9,14 @@ import pytest
 import torch
 from archives import packed
 from PIL import Image
+from prepared_arrays import PREPARED, needs_copy
 
 from medgan_lib import cohorts
 from medgan_lib.cohorts import fetch
-from medgan_lib.cohorts.cache import data_root
 from medgan_lib.cohorts.public import retina_vessels
 from medgan_lib.cohorts.registry import entry, registry
 
 NAME = "retina_vessels"
-PREPARED = data_root()
-needs_copy = pytest.mark.skipif(
-    not (PREPARED / NAME / "drive_train.npz").is_file(), reason=f"no prepared {NAME} in {PREPARED}; set MEDGAN_DATA"
-)
 
 
 def photograph(k: int) -> np.ndarray:
@@ -144,7 +140,7 @@ def test_a_file_that_cannot_be_used_is_refused(root, made, kind, message):
     assert str(error.value).startswith(f"{root / NAME / 'drive_train.npz'} is not usable: ")
 
 
-@needs_copy
+@needs_copy(NAME)
 def test_the_prepared_copy_loads(monkeypatch):
     monkeypatch.setenv("MEDGAN_DATA", str(PREPARED))
     for split, count in (("train", 16), ("val", 4), ("test", 20)):
