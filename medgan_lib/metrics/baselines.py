@@ -51,7 +51,7 @@ def mean_image(x: Tensor, like: Tensor) -> Tensor:
     return x.mean(0, keepdim=True).expand(len(like), *x.shape[1:]).to(like.device)
 
 
-class Table(NamedTuple):
+class GreyTable(NamedTuple):
     """A value for each of equal intervals of grey between -1 and 1: ``table(y)`` looks every voxel of y up."""
 
     values: Tensor
@@ -60,7 +60,7 @@ class Table(NamedTuple):
         return self.values.to(y.device)[_interval(y, len(self.values))]
 
 
-def grey_table(y: Tensor, x: Tensor, bins: int = 64) -> Table:
+def grey_table(y: Tensor, x: Tensor, bins: int = 64) -> GreyTable:
     """The median of ``x`` at each grey value of ``y``, fitted to training pairs: a translation blind to neighbours.
 
     It has the least absolute error of all maps of grey values of that resolution. Intervals that no voxel falls into
@@ -77,7 +77,7 @@ def grey_table(y: Tensor, x: Tensor, bins: int = 64) -> Table:
     count = torch.bincount(place, minlength=bins)
     middle = count.cumsum(0) - count + (count - 1).clamp_min(0) // 2
     found = value[order[middle.clamp_max(len(order) - 1)]]
-    return Table(torch.where(count > 0, found, value.median()).to(y.device))
+    return GreyTable(torch.where(count > 0, found, value.median()).to(y.device))
 
 
 def _interval(y: Tensor, bins: int) -> Tensor:

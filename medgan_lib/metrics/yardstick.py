@@ -21,10 +21,11 @@ from torch.optim import Optimizer
 
 from medgan_lib import training
 from medgan_lib.cohorts.cohort import Cohort
-from medgan_lib.methods.base import Method, adam, evaluating
+from medgan_lib.methods.base import Method, adam
 from medgan_lib.metrics.faults import FAULTS, spoil
 from medgan_lib.metrics.samples import choose, permutation
 from medgan_lib.metrics.sets import Score, frechet
+from medgan_lib.networks import batched, evaluating
 from medgan_lib.networks.images import STAGES, downsampling, flat_size
 
 FEATURES = 24  # few, so that a Fréchet distance of some hundred images is not all bias
@@ -299,9 +300,7 @@ def features(net: nn.Module, x: Tensor, batch: int = 256) -> Tensor:
         raise ValueError(f"{type(net).__name__} has no method features(x); use an Encoder")
     if len(x) == 0:
         raise ValueError("no samples to compute features of")
-    device = next((parameter.device for parameter in net.parameters()), x.device)
-    with evaluating(net):
-        return torch.cat([net.features(part.to(device)).float() for part in x.split(batch)]).to(x.device)
+    return batched(net.features, x, batch).float()
 
 
 def turned(x: Tensor) -> tuple[Tensor, Tensor]:

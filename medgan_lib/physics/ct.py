@@ -92,6 +92,16 @@ def scan(hu: NDArray, spacing: float, *, dose: float, rng: np.random.Generator) 
     return reconstruct(measure(project(hu, spacing), dose * PHOTONS, rng), spacing)
 
 
+def voxel_noise(sd: float, voxel: tuple[float, float], reference: tuple[float, float]) -> float:
+    """Standard deviation of the noise in a `voxel` (width, thickness) in mm, where it is `sd` in a `reference` voxel.
+
+    The variance of a filtered back-projection of one dose is proportional to 1 / (width³ · thickness): thinner slices
+    and finer pixels catch fewer photons, and finer pixels need finer projections (Brooks & Di Chiro, Med Phys 3:237,
+    1976).
+    """
+    return sd * (reference[0] / voxel[0]) ** 1.5 * (reference[1] / voxel[1]) ** 0.5
+
+
 def correlated_noise(size: int, sd: float, rng: np.random.Generator) -> NDArray:
     """Noise with the texture of filtered back-projection: spectrum ∝ f · (a smooth window), standard deviation `sd`.
 

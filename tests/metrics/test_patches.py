@@ -47,7 +47,7 @@ def test_blur_shows_at_the_fine_scale(patients):
     floor = metrics.sliced_wasserstein_by_scale(first, second)
     values = [metrics.sliced_wasserstein_by_scale(first, metrics.spoil(second, "blur", s)) for s in (0.25, 0.5, 1.0)]
     fine = [found[64] for found in values]
-    assert 2 * floor[64] < fine[0] < fine[1] < fine[2]
+    assert 1.5 * floor[64] < fine[0] < fine[1] < fine[2] and fine[1] > 2.5 * floor[64]
     assert values[1][16] < 1.5 * floor[16]  # nothing of it is coarse
     noise = metrics.sliced_wasserstein_by_scale(first, metrics.spoil(second, "noise", 0.25, torch.Generator()))
     assert noise[64] > 2 * floor[64] and noise[16] < 1.5 * floor[16]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from medgan_lib import cohorts, metrics, networks
+from medgan_lib import cohorts, metrics, networks, training
 from medgan_lib.metrics import yardstick
 
 
@@ -203,6 +204,62 @@ def test_turns_are_even_and_the_label_says_how_far(size: tuple[int, int]) -> Non
 def test_what_cannot_be_learnt_from_says_so(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         metrics.Yardstick.train(**({"train": torch.zeros(80, 1, 32, 32), "steps": 1} | change))
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would make the host wait for the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.overloadpacket.__name__ in ("_local_scalar_dense", "is_nonzero", "nonzero", "equal")
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_for_nothing() -> None:
+    batch = {"x": torch.rand(28, 1, 16, 16) * 2 - 1, "label": torch.arange(28) % 3}
+    for labelled in (True, False):
+        lessons = yardstick.Lessons(yardstick.Reader((1, 16, 16), 3 if labelled else 4, 4), labelled, steps=9)
+        lessons.step(batch)
+        with Waits() as waits:
+            found = lessons.step(batch)
+        assert waits.count == 0 and set(found) == {"content", "fault"}
+
+
+def test_the_lessons_teach_what_their_labels_say() -> None:
+    """Images of one grey: only contrast and blur leave them as they are, and every class has its share of a batch."""
+    torch.manual_seed(0)
+    lessons = yardstick.Lessons(yardstick.Reader((1, 16, 16), 4, 4), False, steps=9)
+    x, kind = lessons._spoilt(torch.full((700, 1, 16, 16), 0.2))
+    fault = (kind + yardstick.LEVELS - 1) // yardstick.LEVELS
+    assert torch.bincount(fault).tolist() == [100] * 7
+    change = (x - 0.2).abs().flatten(1).mean(1)
+    names = ["none", *metrics.FAULTS]
+    for k in (2, 4):  # noise and mesh, whose amplitude is the strength
+        levels = [change[kind == 1 + yardstick.LEVELS * (k - 1) + level] for level in range(yardstick.LEVELS)]
+        assert len(torch.cat(levels)) == 100 and names[k] in ("noise", "mesh")
+        assert levels[0].mean() < levels[1].mean() < levels[2].mean()
+    assert change[fault == 0].max() == 0 and change[fault == 1].max() < 1e-5
+
+
+def test_the_learning_rate_falls_in_the_second_half_and_a_resumed_training_is_the_same(tmp_path: Path) -> None:
+    x = {"x": torch.rand(60, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1}
+    kept = {"batch_size": 28, "seed": 0, "precision": "float32", "device": "cpu"}
+
+    def lessons() -> yardstick.Lessons:
+        torch.manual_seed(0)
+        return yardstick.Lessons(yardstick.Reader((1, 16, 16), 4, 4), False, steps=8)
+
+    whole, rates = lessons(), []
+    training.fit(whole, x, steps=8, every=1, on_snapshot=lambda n, m: rates.append(m.opt.param_groups[0]["lr"]), **kept)
+    assert rates == pytest.approx([3e-3] * 5 + [2.25e-3, 1.5e-3, 0.75e-3, 0.0])
+    training.fit(lessons(), x, steps=5, checkpoint=tmp_path / "y.pt", **kept)
+    resumed = lessons()
+    training.fit(resumed, x, steps=8, checkpoint=tmp_path / "y.pt", **kept)
+    for a, b in zip(whole.net.state_dict().values(), resumed.net.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
 
 
 # --- features of any network ----------------------------------------------------------------------

@@ -194,3 +194,9 @@ def test_tomography_refuses():
     for dose in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="positive share"):
             ct.scan(disc(), 2.5, dose=dose, rng=np.random.default_rng(0))
+
+
+def test_noise_of_ct_grows_as_brooks_and_di_chiro_say():
+    assert ct.voxel_noise(5.0, (2.0, 5.0), (2.0, 5.0)) == 5.0
+    assert ct.voxel_noise(5.0, (1.0, 5.0), (2.0, 5.0)) == pytest.approx(5 * 8**0.5)
+    assert ct.voxel_noise(5.0, (2.0, 1.25), (2.0, 5.0)) == pytest.approx(10)

@@ -115,4 +115,4 @@ def ct_image(
         pad = len(hu) // 8  # the scanner sees more than the picture shows, so that a shifted head fits
         seen = ct.scan(np.pad(hu, pad, constant_values=-1000.0), spacing, dose=dose * photons, rng=rng)
         return seen[pad:-pad, pad:-pad]
-    return hu + ct.correlated_noise(len(hu), CT_NOISE * (VOXEL[0] / spacing) / photons**0.5, rng)
+    return hu + ct.correlated_noise(len(hu), ct.voxel_noise(CT_NOISE, (spacing, thickness), VOXEL), rng)

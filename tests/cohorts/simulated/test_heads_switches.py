@@ -140,7 +140,17 @@ def test_noise_follows_the_thickness_of_the_slices_of_a_volume(mm):
     noise = noisy.to_units(noisy.x) - clean.to_units(clean.x)
     assert noise.std() == pytest.approx(of_5_mm * 5 / mm, rel=0.02)
     air = noisy.to_units(noisy["ct"], "ct")[..., [*range(10), *range(-10, 0)]][..., :10, :]  # two corners
-    assert air.std() == pytest.approx(5.0 * (2 / 3.75) * np.sqrt(5 / mm), rel=0.05)  # HU
+    assert air.std() == pytest.approx(5.0 * (2 / 3.75) ** 1.5 * np.sqrt(5 / mm), rel=0.05)  # HU
+
+
+@pytest.mark.parametrize(("size", "thickness"), [(48, 5.0), (96, 5.0), (120, 5.0), (96, 1.25)])
+def test_noise_of_ct_follows_the_voxel(size, thickness):
+    switches = heads.Switches(("ct",), 0.0, None, None, "A", None, None)
+    person = draw_subject(3, "train", 0, 1, switches)
+    shares = tissue_shares(person, person.levels[0], size)
+    images = np.array([ct_image(person, shares, None, thickness, np.random.default_rng(k)) for k in range(24)])
+    expected = 5 * (2 * size / 240) ** 1.5 * (5 / thickness) ** 0.5  # 5 HU where a voxel is 2 mm wide and 5 mm thick
+    assert images.std(0, ddof=1).mean() == pytest.approx(expected, rel=0.03)
 
 
 def test_thicker_slices_of_ct_count_more_photons():
