@@ -9,18 +9,14 @@ import pytest
 import torch
 from archives import packed
 from PIL import Image
+from prepared_arrays import PREPARED, needs_copy
 
 from medgan_lib import cohorts
 from medgan_lib.cohorts import fetch
-from medgan_lib.cohorts.cache import data_root
 from medgan_lib.cohorts.public import blood_cells as blood
 from medgan_lib.cohorts.registry import entry, registry
 
 NAME = "blood_cells"
-PREPARED = data_root()
-needs_copy = pytest.mark.skipif(
-    not (PREPARED / NAME / "site1.npz").is_file(), reason=f"no prepared {NAME} in {PREPARED}; set MEDGAN_DATA"
-)
 COUNT = (20, 10)
 
 
@@ -156,16 +152,6 @@ def test_a_wrong_request_says_what_exists(root, wrong, message):
     assert NAME in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("missing", ["site2.npz", "site1_classes.csv"])
-def test_a_missing_file_is_named(root, missing):
-    place(root, small())
-    (root / NAME / missing).unlink()
-    with pytest.raises(FileNotFoundError) as error:
-        cohorts.load(NAME)
-    for needed in (missing, f"make data NAMES={NAME}", " MB", "MEDGAN_DATA", "'digits_on_photos'", str(root)):
-        assert needed in str(error.value)
-
-
 BAD = {
     "mask": ("site1.npz", r"'masks' has values outside 0\.\.2"),
     "fewer masks": ("site1.npz", "images, masks and names are not equally many"),
@@ -212,7 +198,7 @@ def test_a_file_that_cannot_be_used_is_refused(root, kind):
     assert f"make data NAMES={NAME}" in str(error.value) and "\n" not in str(error.value)
 
 
-@needs_copy
+@needs_copy(NAME)
 def test_the_prepared_copy_loads(monkeypatch):
     monkeypatch.setenv("MEDGAN_DATA", str(PREPARED))
     parts = [cohorts.load(NAME, split, size=60) for split in ("train", "val", "test")]

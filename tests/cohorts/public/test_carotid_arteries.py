@@ -16,20 +16,16 @@ import pandas as pd
 import pytest
 import rdata
 import torch
+from prepared_arrays import PREPARED, needs_copy
 
 from medgan_lib import cohorts
 from medgan_lib.cohorts import fetch
-from medgan_lib.cohorts.cache import data_root
 from medgan_lib.cohorts.public import carotid_arteries as carotid
 from medgan_lib.cohorts.registry import entry, registry
 from medgan_lib.cohorts.simulated import vessels
 from medgan_lib.physics import vessels as geometry
 
 NAME = "carotid_arteries"
-PREPARED = data_root()
-needs_copy = pytest.mark.skipif(
-    not (PREPARED / NAME / carotid.FILES[0]).is_file(), reason=f"no prepared {NAME} in {PREPARED}; set MEDGAN_DATA"
-)
 
 
 def rda(compression=None, **objects):
@@ -193,13 +189,6 @@ def test_a_wrong_request_says_what_is_possible(root, made, wrong, message):
         cohorts.load(NAME, **wrong)
 
 
-def test_missing_data_say_how_to_get_them(root):
-    with pytest.raises(FileNotFoundError) as error:
-        cohorts.load(NAME)
-    for needed in (carotid.FILES[0], f"make data NAMES={NAME}", " MB", "MEDGAN_DATA", "'vessels'", str(root)):
-        assert needed in str(error.value)
-
-
 def test_a_file_that_cannot_be_used_is_refused(root, made):
     first, second = (dict(made[file]) for file in carotid.FILES)
     first["centerline_mm"] = first["centerline_mm"][:60]
@@ -211,7 +200,7 @@ def test_a_file_that_cannot_be_used_is_refused(root, made):
         cohorts.load(NAME, part="profiles")
 
 
-@needs_copy
+@needs_copy(NAME)
 def test_the_prepared_copy_loads(monkeypatch):
     monkeypatch.setenv("MEDGAN_DATA", str(PREPARED))
     parts = [cohorts.load(NAME, split) for split in ("train", "val", "test")]

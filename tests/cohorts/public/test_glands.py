@@ -9,18 +9,14 @@ import pytest
 import torch
 from archives import packed
 from PIL import Image
+from prepared_arrays import PREPARED, needs_copy
 
 from medgan_lib import cohorts
 from medgan_lib.cohorts import fetch
-from medgan_lib.cohorts.cache import data_root
 from medgan_lib.cohorts.public import glands
 from medgan_lib.cohorts.registry import entry, registry
 
 NAME = "glands"
-PREPARED = data_root()
-needs_copy = pytest.mark.skipif(
-    not (PREPARED / NAME / f"{NAME}.npz").is_file(), reason=f"no prepared {NAME} in {PREPARED}; set MEDGAN_DATA"
-)
 HEAD = "name,patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)"
 
 
@@ -107,15 +103,6 @@ def test_a_wrong_size_says_what_is_possible(root, size):
         cohorts.load(NAME, size=size)
 
 
-def test_missing_data_say_how_to_get_them(root):
-    place(root, small())
-    (root / NAME / "grades.csv").unlink()
-    with pytest.raises(FileNotFoundError) as error:
-        cohorts.load(NAME)
-    for needed in ("grades.csv", f"make data NAMES={NAME}", " MB", "MEDGAN_DATA", "'heads'", str(root)):
-        assert needed in str(error.value)
-
-
 BAD = {
     "stranger": ("glands.npz", r"names images that are not in the table: \['train_99'\]"),
     "fewer": ("glands.npz", "images, gland_instances and names are not equally many"),
@@ -146,7 +133,7 @@ def test_a_file_that_cannot_be_used_is_refused(root, kind):
     assert str(error.value).startswith(f"{root / NAME / file} is not usable: ") and "\n" not in str(error.value)
 
 
-@needs_copy
+@needs_copy(NAME)
 def test_the_prepared_copy_loads(monkeypatch):
     monkeypatch.setenv("MEDGAN_DATA", str(PREPARED))
     parts = [cohorts.load(NAME, split, size=44) for split in ("train", "val", "test")]

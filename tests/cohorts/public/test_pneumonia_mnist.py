@@ -7,17 +7,13 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from prepared_arrays import PREPARED, needs_copy
 
 from medgan_lib import cohorts
 from medgan_lib.cohorts import fetch
-from medgan_lib.cohorts.cache import data_root
 from medgan_lib.cohorts.registry import entry, registry
 
 NAME = "pneumonia_mnist"
-PREPARED = data_root()
-needs_copy = pytest.mark.skipif(
-    not (PREPARED / NAME / f"{NAME}.npz").is_file(), reason=f"no prepared {NAME} in {PREPARED}; set MEDGAN_DATA"
-)
 
 
 def small() -> dict[str, np.ndarray]:
@@ -78,11 +74,6 @@ def test_a_larger_size_adds_black_and_a_smaller_is_refused(root):
         cohorts.load(NAME, size=24)
 
 
-def test_missing_data_say_how_to_get_them(root):
-    with pytest.raises(FileNotFoundError, match=f"make data NAMES={NAME}"):
-        cohorts.load(NAME)
-
-
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -122,7 +113,7 @@ def test_the_download_is_checked_by_its_md5(tmp_path, root, monkeypatch):
     assert not (root / NAME).exists()
 
 
-@needs_copy
+@needs_copy(NAME)
 def test_the_prepared_copy_loads(monkeypatch):
     monkeypatch.setenv("MEDGAN_DATA", str(PREPARED))
     parts = [cohorts.load(NAME, split) for split in ("train", "val", "test")]

@@ -11,18 +11,14 @@ import pytest
 import torch
 from archives import packed
 from PIL import Image
+from prepared_arrays import PREPARED, needs_copy
 
 from medgan_lib import cohorts
 from medgan_lib.cohorts import fetch
-from medgan_lib.cohorts.cache import data_root
 from medgan_lib.cohorts.public import retina_oct
 from medgan_lib.cohorts.registry import entry, registry
 
 NAME = "retina_oct"
-PREPARED = data_root()
-needs_copy = pytest.mark.skipif(
-    not (PREPARED / NAME / retina_oct.FILES[0]).is_file(), reason=f"no prepared {NAME} in {PREPARED}; set MEDGAN_DATA"
-)
 
 
 def scan(k: int) -> np.ndarray:
@@ -132,13 +128,6 @@ def test_a_wrong_request_says_what_is_possible(root, made, wrong, message):
         cohorts.load(NAME, **wrong)
 
 
-def test_missing_data_say_how_to_get_them(root):
-    with pytest.raises(FileNotFoundError) as error:
-        cohorts.load(NAME)
-    for needed in (retina_oct.FILES[0], f"make data NAMES={NAME}", " MB", "MEDGAN_DATA", "'retinas'", str(root)):
-        assert needed in str(error.value)
-
-
 def test_a_file_that_cannot_be_used_is_refused(root, made):
     volume, other = (dict(made[file]) for file in retina_oct.FILES)
     volume["images"] = volume["images"][:100]
@@ -153,7 +142,7 @@ def test_a_file_that_cannot_be_used_is_refused(root, made):
         cohorts.load(NAME, "test", part="pathological")
 
 
-@needs_copy
+@needs_copy(NAME)
 def test_the_prepared_copy_loads(monkeypatch):
     monkeypatch.setenv("MEDGAN_DATA", str(PREPARED))
     parts = [cohorts.load(NAME, split) for split in ("train", "val", "test")]
