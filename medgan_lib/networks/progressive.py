@@ -53,7 +53,8 @@ class Growing(nn.Module):
         if not 0 <= alpha <= 1 or (alpha < 1 and resolution == self.resolutions[0]):
             raise ValueError(f"alpha {alpha} at resolution {resolution}: must be in [0, 1], and 1 at the first size")
         self.resolution, self.alpha = resolution, float(alpha)
-        self.growth[0], self.growth[1] = resolution, alpha
+        for place, value in zip(self.growth, (resolution, alpha), strict=True):
+            place.fill_(value)  # an assignment by index would make a GPU wait
 
     def _read(self, _: object = None) -> None:
         """After loading: numbers for Python, because looking into the buffer would make a GPU wait at every pass."""
