@@ -68,7 +68,7 @@ class Band(GAN):
 class LAPGAN(Method):
     """A GAN for the coarsest image and a `Band` for each finer level; they share a step and nothing else.
 
-    ``coarsest`` is any GAN for images of size s; ``bands`` are levels for 2 s, 4 s, ..., from coarse to fine. Each$
+    ``coarsest`` is any GAN for images of size s; ``bands`` are levels for 2 s, 4 s, ..., from coarse to fine. Each
     learns on real coarse images and is sampled on generated ones. Raises ValueError for no band, or levels that deal
     out their samples differently (n_critic).
     """

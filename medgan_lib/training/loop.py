@@ -91,8 +91,8 @@ def fit(
     seed: of every random number drawn in the run; the caller's random state isn't touched.
     device: "auto" (a CUDA GPU where there is one), "cpu", "cuda" or "cuda:1".
     precision: "float32"; "bfloat16", in which networks run under autocast while their outputs, the losses, the
-        penalties and the updates are float32; "auto", which is bfloat16 for convolutional networks on a GPU or CPU
-        that has bfloat16 arithmetic, and float32 otherwise.
+        penalties and the updates are float32; "auto", which is bfloat16 for convolutional networks on a CPU that has
+        bfloat16 arithmetic, and float32 otherwise.
     checkpoint: a file, or with ``name`` a folder, whose file <name>.pt it is then. Written at the start, at the end, at
         ``every`` (at most once a second), every half minute and on Ctrl-C. Where it exists the run goes on from it, and
         a finished run is just loaded; a larger ``steps`` prolongs it.

@@ -11,7 +11,7 @@ from trainable import Line, Tiny, images, points
 from medgan_lib import networks
 from medgan_lib.methods import GAN
 from medgan_lib.training import fit
-from medgan_lib.training.placement import place, under_autocast
+from medgan_lib.training.placement import bfloat16_helps, place, under_autocast, where_and_how
 
 
 def test_precisions_differ_but_losses_are_float32(whole):
@@ -28,6 +28,8 @@ def test_auto_precision(monkeypatch):
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
     assert fit(Tiny(), images(), steps=1).precision == "float32"
+    assert where_and_how("auto", "bfloat16", Tiny())[1] == "bfloat16", "who asks for it gets it"
+    assert not bfloat16_helps(torch.device("cuda"), Tiny()), "casts are more launches, and nothing is gained"
 
 
 def test_optimizers_with_a_past_keep_it():
