@@ -14,7 +14,8 @@ from medgan_lib.networks import batched
 from medgan_lib.training import fit
 from medgan_lib.training.placement import under_autocast
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+if not torch.cuda.is_available():
+    pytest.skip("needs a CUDA GPU", allow_module_level=True)
 GPU = "cuda"
 
 
