@@ -79,7 +79,7 @@ def latent_search(
 
     G: maps (n, G.latent) to images. G and D run in evaluation mode and are left as they were found.
     x: images (n, *shape) as G makes them. noise: draws starting points, such as `GAN.noise`, on G's device.
-    steps, lr: of the descent of `medgan_lib.inversion.invert`, whose Adam is our choice. The paper scores the last
+    steps, lr: of the descent of `methods.inversion.invert`, whose Adam is our choice. The paper scores the last
         code; here it is the best one passed, of ``restarts`` descents.
     generator: of the starting points. All images have the same ones, so that the score of an image does not depend on
         the images beside it.

@@ -66,9 +66,9 @@ class DANN(Method):
     H maps images (n, ...) to features (n, ...), C features to logits (n, classes, ...), and D features to logits of
     any shape of "this is from the source domain". A batch holds labelled images of the source, "x" and "label"
     (n,) or, for segmentation, (n, *size), and equally many images of the target, "target"; see
-    `cohorts.adaptation.two_domains`. H and C minimise L_c - ``lam`` L_d and D minimises L_d, in one backward pass
-    through `reverse`, by gradient descent with momentum as in the paper, but without its annealing. With ``rise`` > 0,
-    lam grows from 0 to its value over so many steps, along `schedule`. With lam = 0, C and H learn from the source
+    `cohorts.problems.adaptation.two_domains`. H and C minimise L_c - ``lam`` L_d and D minimises L_d, in one backward
+    pass through `reverse`, by gradient descent with momentum as in the paper, but without its annealing. With ``rise``
+    > 0, lam grows from 0 to its value over so many steps, along `schedule`. With lam = 0, C and H learn from the source
     alone, but for batch norm: see `step`.
     Raises ValueError for lam < 0 or rise < 0.
     """

@@ -45,7 +45,7 @@ class SemiSupervisedGAN(Method):
 
     G maps z (n, G.latent) to images. D maps images to K logits, of which D(x) = Z / (Z + 1) is made, and has
     ``features`` (n, f). Batches hold labelled images "x" with their classes "label" (n,), and unlabelled images "u";
-    `medgan_lib.cohorts.labelled.repeated` puts sets of unequal size side by side. ``matching`` True: G descends on
+    `cohorts.problems.few_labels.repeated` puts sets of unequal size side by side. ``matching`` True: G descends on
     `feature_matching`; False: on Eq. 2, for which D should have minibatch discrimination. ``weight`` weighs the
     unsupervised loss: 0 is a classifier of the labelled images, trained by the same updates, and G stays as it is.
     ``lr`` and ``betas`` are Adam's. Raises ValueError for a negative weight or, with matching, a D without

@@ -6,7 +6,7 @@ subject; the retina lies on a curved and tilted pigment epithelium, the scan pas
 Reflectivities, in dB above the detector's noise, are ours, chosen for the look of spectral-domain OCT. Retinal
 vessels brighten the inner retina and cast shadows, the choroid has dark vessels and fades with depth. Drusen lift the
 pigment epithelium off Bruch's membrane; fluid lifts the retina off the pigment epithelium, or fills cysts inside it.
-Speckle multiplies the intensity (`medgan_lib.physics.oct`).
+Speckle multiplies the intensity (`medgan_lib.physics.interference`).
 
 Depth is down, and the nose to the right, as in a right eye.
 """
