@@ -137,7 +137,8 @@ def test_jsd_of_far_apart_densities_is_log_2(chapter: dict[str, str]) -> None:
 def data_cell(chapter: dict[str, str]) -> SimpleNamespace:
     from dataclasses import replace
 
-    return defined(chapter, "data", until="amount", np=np, torch=torch, mr=mr, replace=replace, noise=0.1)
+    return defined(chapter, "data", until="amount", cohorts=cohorts, np=np, torch=torch, mr=mr, replace=replace,
+                   noise=0.1)
 
 
 def test_through_window_keeps_units_and_clips(chapter: dict[str, str]) -> None:
