@@ -43,7 +43,8 @@ class Target(NamedTuple):
 class Definition(NamedTuple):
     """A statement at the top of a module: the names it gives, and its code with `Reference`s in it.
 
-    One that gives no name does something by itself, and counts for whoever imports the module. ``modules`` are those
+    One that ``acts`` does something by itself, and counts for whoever imports the module: it gives no name, changes
+    what another name leads to (``deep.SCALE = 3``), or is registered by a decorator. ``modules`` are those
     that the statement itself imports, when it runs; ``references`` and ``words`` are the names and texts in ``code``.
     """
 
@@ -52,6 +53,7 @@ class Definition(NamedTuple):
     modules: frozenset[str]
     references: tuple[Reference, ...]
     words: frozenset[str]
+    acts: bool = False
 
 
 class Module(NamedTuple):
@@ -86,26 +88,49 @@ def canonical(
         first, rest = dotted(node)
         if first and first not in local and (found := resolve(first, rest)) is not None:
             return found
+    fields = dict(ast.iter_fields(node))
+    outside, outer = _outside(node), local
     if isinstance(node, SCOPES):
         local = local | variables(node)
-    fields = dict(ast.iter_fields(node))
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
         node, clean=False
     ) is not None:
         fields["body"] = fields["body"][1:]
     kept = {k: v for k, v in fields.items() if v is not None and v != [] and k not in ("kind", "type_comment")}
-    return [type(node).__name__, *([name, canonical(value, resolve, local)] for name, value in kept.items())]
+    parts = {name: canonical(value, resolve, outer if name in outside else local) for name, value in kept.items()}
+    if isinstance(node, COMPREHENSIONS):  # the first iterable is not in the scope of the variables
+        first = parts["generators"][0]
+        first[2] = ["iter", canonical(node.generators[0].iter, resolve, outer)]
+    return [type(node).__name__, *([name, value] for name, value in parts.items())]
 
 
-SCOPES = (
-    ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
-)
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+SCOPES = (*FUNCTIONS, *COMPREHENSIONS)
+
+
+def _outside(node: ast.AST) -> tuple[str, ...]:
+    """Fields of a function that are evaluated where it stands: decorators, default values, annotations."""
+    return ("decorator_list", "args", "returns") if isinstance(node, FUNCTIONS) else ()
+
+
+def _inside(scope: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a scope itself, without those of the scopes in it, whose variables are their own."""
+    waiting = [child for name, value in ast.iter_fields(scope) if name not in ("decorator_list", "returns")
+               for child in (value if isinstance(value, list) else [value]) if isinstance(child, ast.AST)]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, COMPREHENSIONS):  # ``:=`` in it sets a variable of the function
+            yield from (n.target for n in ast.walk(node) if isinstance(n, ast.NamedExpr))
+        elif not isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+            waiting += ast.iter_child_nodes(node)
 
 
 def variables(scope: ast.AST) -> frozenset[str]:
     """Arguments and variables of a function or comprehension: names in it that mean nothing of the module's."""
     found, shared = set(), set()
-    for node in ast.walk(scope):
+    for node in _inside(scope):
         match node:
             case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
                 found.add(name)
@@ -135,6 +160,19 @@ def given(statement: ast.stmt) -> tuple[str, ...]:
     return ()
 
 
+def acts(statement: ast.stmt, names: dict[str, tuple[Target, ...]]) -> bool:
+    """Whether a statement at the top of a module does more than give its names."""
+    if isinstance(statement, ast.Assign) and any(
+        isinstance(node, ast.Attribute | ast.Subscript) for target in statement.targets for node in ast.walk(target)
+    ):
+        return True
+    for decorator in getattr(statement, "decorator_list", []):
+        first, rest = dotted(decorator.func if isinstance(decorator, ast.Call) else decorator)
+        if "register" in rest or any(target.module.split(".")[0] == PACKAGE for target in names.get(first, ())):
+            return True
+    return not given(statement)
+
+
 def imported(tree: ast.AST, package: str) -> Iterator[tuple[str, Target]]:
     """What the imports anywhere in ``tree`` put into its names; ``package`` resolves relative ones."""
     for node in ast.walk(tree):
@@ -148,6 +186,8 @@ def imported(tree: ast.AST, package: str) -> Iterator[tuple[str, Target]]:
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             for alias in node.names:
+                if alias.name == "*":
+                    raise ValueError(f"from {base} import *: what it brings can't be followed; name it")
                 yield alias.asname or alias.name, Target(base, alias.name)
 
 
@@ -155,7 +195,7 @@ class Library:
     """The definitions of ``medgan_lib`` below ``root``, read as they are asked for.
 
     ``left_out`` are modules (with what lies below them) whose definitions count for nothing: they are named in code,
-    but neither hashed nor followed. ``tables`` are names at the top of modules that are left out likewise.
+    but neither hashed nor followed. ``tables`` are definitions, ``module.name``, that are left out likewise.
     """
 
     def __init__(self, root: Path, left_out: tuple[str, ...] = (), tables: tuple[str, ...] = ()):
@@ -193,9 +233,11 @@ class Library:
         kept = []
         for node in tree.body:
             text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-            checker = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+            checker = isinstance(node, ast.If) and not node.orelse and ast.unparse(node.test) in (
+                "TYPE_CHECKING", "typing.TYPE_CHECKING")
             imports = isinstance(node, ast.Import | ast.ImportFrom)
-            if not (text or checker or imports or set(given(node)) & {"__all__", *self.tables}):
+            table = {f"{name}.{key}" for key in given(node)} & set(self.tables)
+            if not (text or checker or imports or table or "__all__" in given(node)):
                 kept.append(node)
         for node in kept:
             for key in given(node):
@@ -206,7 +248,7 @@ class Library:
         for node in kept:
             code, inside = self.code(node, names), self._loaded(target for _, target in imported(node, package))
             words = frozenset(word for word in _strings(code) if word in names)
-            definitions.append(Definition(given(node), code, inside, tuple(references(code)), words))
+            definitions.append(Definition(given(node), code, inside, tuple(references(code)), words, acts(node, names)))
         return Module(tuple(definitions), names, loads)
 
     def _loaded(self, targets: Iterable[Target]) -> frozenset[str]:
@@ -249,6 +291,8 @@ class Library:
                 for end in self.follow(other, rest)]
         if not ends and self.file(inside := f"{target.module}.{target.name}") is not None:
             return self.follow(Target(inside), rest)
+        if not ends and self._places(lazy := Target(target.module, "__getattr__")):
+            return [Reference((lazy,), (target.name, *rest))]
         return ends
 
     def counts(self, module: str) -> bool:
@@ -260,7 +304,7 @@ class Library:
         """``code`` with a hash for each reference to a definition, and the full name of anything else."""
         if isinstance(code, Reference):
             ends = [end for target in code.targets for end in self.follow(target, code.rest)]
-            return ["ref", *sorted([self._shown(end.targets[0], depth), *end.rest] for end in ends)]
+            return ["ref", *([self._shown(end.targets[0], depth), *end.rest] for end in ends)]  # the last import wins
         return [self.render(part, depth) for part in code] if isinstance(code, list) else code
 
     def _shown(self, target: Target, depth: int) -> str:
@@ -306,9 +350,11 @@ class Library:
                     continue
                 loaded.add(name)
                 todo += [*module.imports, name.rpartition(".")[0]]  # importing a.b runs a/__init__.py, too
-                for i, one in enumerate(module.definitions):
-                    if not one.gives:
-                        take(name, i)
+                acting = [i for i, one in enumerate(module.definitions) if one.acts]
+                for i in acting:
+                    take(name, i)
+                if len(acting) > 1 and self.counts(name):
+                    hashes[f"{name}.order"] = digest([self.hash(name, i) for i in acting])
 
         def take(name: str, place: int) -> None:
             if (name, place) in seen or not self.counts(name):
@@ -351,6 +397,11 @@ def references(code: Any) -> Iterator[Reference]:
     elif isinstance(code, list):
         for part in code:
             yield from references(part)
+
+
+def texts(code: Any) -> Iterator[str]:
+    """All texts in ``code`` that could be names."""
+    return _strings(code)
 
 
 def _strings(code: Any) -> Iterator[str]:

@@ -149,8 +149,7 @@ def _run_cells(notebook: Any, run: Run, progress: "Progress") -> tuple[str | Non
         "MEDGAN_TRAININGS": str(folder / "trainings.jsonl"),
         "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads,
     }
-    if run.kind == "first_updates":
-        env["MEDGAN_FIRST_UPDATES"] = str(UPDATES)
+    env["MEDGAN_FIRST_UPDATES"] = str(UPDATES) if run.kind == "first_updates" else ""  # whatever the shell exports
     client = NotebookClient(
         notebook, timeout=None, kernel_name="python3", record_timing=False, coalesce_streams=True,
         on_cell_start=started, on_cell_executed=ended,

@@ -16,7 +16,19 @@ import yaml
 
 import pipeline
 from pipeline import UserError, profile_parameters
-from pipeline.definitions import DEPTH, Library, Target, canonical, digest, given, imported, library
+from pipeline.definitions import (
+    DEPTH,
+    Library,
+    Module,
+    Target,
+    canonical,
+    digest,
+    given,
+    imported,
+    library,
+    references,
+    texts,
+)
 
 # They draw and tabulate numbers but never change one: a record stays valid when they do.
 PRESENTATION = ("medgan_lib.figures", "medgan_lib.ledger")
@@ -37,6 +49,11 @@ def code_hash(source: str) -> str:
 
 def plain_python(source: str) -> str:
     """A cell's source with its magics (``%pip …``, ``!ls``) turned into strings, so that it can be parsed."""
+    try:
+        ast.parse(source)
+        return source  # a % at the start of a line may also go on with an expression, or lie in a text
+    except SyntaxError:
+        pass
     return re.sub(r"^(\s*)([%!].*)$", lambda match: match[1] + repr(match[2]), source, flags=re.MULTILINE)
 
 
@@ -47,14 +64,17 @@ def tags(cell: Any) -> list[str]:
 def default_parameters(notebook: Any) -> dict[str, Any]:
     """Values of the cell tagged ``parameters``: plain assignments of literals."""
     cells = [cell for cell in notebook.cells if "parameters" in tags(cell)]
-    return {
-        target.id: ast.literal_eval(statement.value)
-        for cell in cells
-        for statement in ast.parse(cell.source).body
-        if isinstance(statement, ast.Assign)
-        for target in statement.targets
-        if isinstance(target, ast.Name)
-    }
+    found = {}
+    for statement in (statement for cell in cells for statement in ast.parse(cell.source).body):
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) | ast.AnnAssign(
+                    target=ast.Name(id=name), value=ast.expr() as value):
+                found[name] = ast.literal_eval(value)
+            case ast.Expr(value=ast.Constant()):
+                pass
+            case _:  # it would change numbers unseen
+                raise ValueError(f"the parameters cell may only hold NAME = LITERAL, not {ast.unparse(statement)}")
+    return found
 
 
 def cohort_loaders(strings: set[str], dataset: str, root: Path) -> dict[str, Target]:
@@ -125,8 +145,8 @@ def components(
     parameters = {name: value for name, value in parameters.items() if name not in PER_RUN}
     # A cohort is named by a parameter or in a cell: load(dataset), load("ring").
     constants = (node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
-    strings = {value for value in (*parameters.values(), *constants) if isinstance(value, str)}
-    known = library(root, left_out, COHORT_TABLES)
+    strings = {value for value in (*_leaves(list(parameters.values())), *constants) if isinstance(value, str)}
+    known = library(root, left_out, tuple(f"medgan_lib.cohorts.{name}" for name in COHORT_TABLES))
     codes, modules = _cells(trees, known)
     loaders = cohort_loaders(strings, str(parameters.get("dataset", "")), root)
     reached = known.reach(codes, modules, loaders.values())
@@ -135,9 +155,29 @@ def components(
         definitions=reached.hashes,
         cohorts={name: reached.hashes.get(".".join(loader), "missing") for name, loader in loaders.items()},
         parameters=parameters,
-        data=real_data(strings, root),
+        # A cohort may be made of another's data, as stacked_mnist is of mnist, which its loader names.
+        data=real_data(strings | _loader_words(known, loaders), root),
         modules=reached.modules,
     )
+
+
+def _leaves(value: Any) -> list[Any]:
+    """What lists and mappings hold, however deep."""
+    if isinstance(value, dict):
+        return [leaf for item in value.items() for leaf in _leaves(list(item))]
+    return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, list | tuple) else [value]
+
+
+def _loader_words(known: Library, loaders: dict[str, Target]) -> set[str]:
+    """Texts in the functions that load the named cohorts, and in what these functions call or name."""
+    found: set[str] = set()
+    for loader in loaders.values():
+        reached = known.reach((), (), [loader]).hashes
+        for module in {name.rpartition(".")[0] for name in reached if name.startswith("medgan_lib.cohorts.")}:
+            for one in (known.module(module) or Module((), {}, frozenset())).definitions:
+                if one.gives and f"{module}.{'+'.join(one.gives)}" in reached:
+                    found.update(texts(one.code))
+    return found
 
 
 def _cells(trees: list[ast.Module], known: Library) -> tuple[list[Any], list[str]]:
@@ -166,8 +206,22 @@ def record_fingerprint(chapter: str, profile: str, left_out: tuple[str, ...] = P
 
 
 def without_training(chapter: str, profile: str) -> str:
-    """As `record_fingerprint`, but a change of the training loop or of a loss does not change it."""
-    return record_fingerprint(chapter, profile, (*PRESENTATION, *TRAINING))
+    """As `record_fingerprint`, but a change of the training loop or of a loss does not change it.
+
+    Where a cell itself asks for losses they count: it may compute numbers of them, which no training shows.
+    """
+    training = [module for module in TRAINING if module == "medgan_lib.training" or not _asks_for(chapter, module)]
+    return record_fingerprint(chapter, profile, (*PRESENTATION, *training))
+
+
+def _asks_for(chapter: str, module: str) -> bool:
+    """Whether a cell of the chapter refers to something in ``module``."""
+    notebook = nbformat.read(pipeline.ROOT / "notebooks" / f"{chapter}.ipynb", as_version=4)
+    trees = [ast.parse(plain_python(cell.source)) for cell in notebook.cells if cell.cell_type == "code"]
+    known = library(pipeline.ROOT)
+    ends = (end.targets[0] for code in _cells(trees, known)[0] for reference in references(code)
+            for target in reference.targets for end in known.follow(target, reference.rest))
+    return any(f"{end.module}.".startswith(f"{module}.") for end in ends)
 
 
 def check_imports(loaded: list[str], chapter: str, profile: str) -> None:

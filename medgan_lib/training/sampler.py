@@ -89,15 +89,15 @@ def crop_of(
     if x is None or x.ndim < 3:
         raise ValueError("crop needs images 'x' (n, channels, *size) in the cohort")
     size = tuple(x.shape[2:])
-    sizes = (crop,) * len(size) if isinstance(crop, int) else tuple(crop)
-    if len(sizes) != len(size) or any(not isinstance(s, int) or s < 1 for s in sizes):
+    sizes = tuple(crop) if isinstance(crop, tuple | list) else (crop,) * len(size)
+    if len(sizes) != len(size) or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in sizes):
         raise ValueError(f"crop is {crop!r}, but must be a whole number or {len(size)} of them, one for each axis")
     if any(wanted > here for wanted, here in zip(sizes, size, strict=True)):
         raise ValueError(f"crop {sizes} is larger than the images, which are {size}: crop less or pad the images")
     other = {
         name: tuple(tensor.shape[2:])
         for name, tensor in tensors.items()
-        if tensor.ndim == x.ndim > 3 and tensor.shape[2:] != x.shape[2:]
+        if tensor.ndim == x.ndim and tensor.shape[2:] != x.shape[2:]
     }
     if other:
         raise ValueError(f"x has the size {size}, but {other}: crops of images of unequal size show different places")
