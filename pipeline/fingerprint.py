@@ -16,19 +16,8 @@ import yaml
 
 import pipeline
 from pipeline import UserError, profile_parameters
-from pipeline.definitions import (
-    DEPTH,
-    Library,
-    Module,
-    Target,
-    canonical,
-    digest,
-    given,
-    imported,
-    library,
-    references,
-    texts,
-)
+from pipeline.definitions import DEPTH, Library, Module, digest, library
+from pipeline.syntax import Target, canonical, given, imported, references, texts
 
 # They draw and tabulate numbers but never change one: a record stays valid when they do.
 PRESENTATION = ("medgan_lib.figures", "medgan_lib.ledger")

@@ -59,8 +59,9 @@ def _each(results: list[dict[str, Any]], name: str) -> str | None:
 def confirm_by_first_updates(profile: str, chapter: str, seed: int, theirs: list[str] | None = None) -> Path:
     """Make the record of ``chapter`` valid for a present training loop or losses of other code, within seconds.
 
-    Where nothing else changed, equal weights after the first updates of every training mean equal numbers: the record
-    takes the present fingerprint and notes how. ``theirs`` are the digests that the recorded code gives on this
+    Where nothing else changed, equal weights, buffers and losses after the first updates of every training speak for
+    equal numbers (not where the loop does something later only): the record takes the present fingerprint and notes
+    how. ``theirs`` are the digests that the recorded code gives on this
     machine, in place of those in the record. A training that starts from what an earlier one learned in full has other
     first weights here, where the earlier one stopped, too: then the chapter has to be executed as a whole.
 

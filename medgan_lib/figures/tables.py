@@ -53,6 +53,11 @@ class Table:
         return "\n".join([*([self.caption] if self.caption else []), *lines])
 
 
+def rounded(value: float) -> str:
+    """Three significant digits, and all digits of a larger whole number: 0.0123, 84, 12345."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.3g}"
+
+
 def table(
     rows: Mapping[str, Mapping[str, Any]],
     *,
@@ -84,9 +89,12 @@ def table(
         raise ValueError(f"best of {', '.join(wrong)} must be 'low' or 'high'")
 
     def text(column: str, value: Any) -> str:
-        if value is None or (isinstance(value, float) and math.isnan(value)):
+        if isinstance(value, str):
+            return value
+        if value is None or math.isnan(float(value)):
             return MISSING
-        return value if isinstance(value, str) else format(float(value), formats.get(column, ".3g"))
+        shown = format(float(value), formats[column]) if column in formats else rounded(float(value))
+        return shown.removeprefix("-") if not shown.strip("-0.%") else shown  # no minus before a zero
 
     shown = [(name, tuple(text(column, values.get(column)) for column in columns)) for name, values in rows.items()]
     marked = set()

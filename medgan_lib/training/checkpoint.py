@@ -89,11 +89,13 @@ def digest_of_data(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def digest_of_weights(method: nn.Module) -> str:
-    """16 hexadecimal digits of the SHA-256 of all parameters of a method, in their order. Waits for the device."""
+def digest_of_weights(method: nn.Module, history: Tensor) -> str:
+    """16 hexadecimal digits of the SHA-256 of all parameters and buffers of a method, in their order, and of what its
+    steps returned until now, ``history`` (steps, scalars). Waits for the device.
+    """
     digest = hashlib.sha256()
-    for parameter in method.parameters():
-        digest.update(as_bytes(parameter))
+    for tensor in (*method.parameters(), *method.buffers(), history):
+        digest.update(as_bytes(tensor))
     return digest.hexdigest()[:16]
 
 

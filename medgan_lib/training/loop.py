@@ -53,7 +53,7 @@ class Run:
     ``snapshots`` are pairs (steps done, what ``on_snapshot`` returned), tensors on the CPU. ``seconds`` is the time
     in the training loop, snapshots between steps included, over all legs of an interrupted run. ``device`` and
     ``precision`` are what was really used. ``digest`` is that of the weights after the first 50 updates, or after all
-    where there are fewer: 16 hexadecimal digits of the SHA-256 of all parameters in their order.
+    where there are fewer: 16 hexadecimal digits of the SHA-256 of all parameters and buffers and of the history so far.
     """
 
     method: nn.Module
@@ -189,7 +189,7 @@ class _Loop:
                         self.step += 1
                         progress.update(self.step)
                         if self.step == min(DIGEST_AFTER, self.last):
-                            self.digest = checkpoints.digest_of_weights(self.method)
+                            self.digest = checkpoints.digest_of_weights(self.method, self.history[: self.step])
                         if self.step % CHECK_EVERY == 0:
                             self.check()
                         if self.boundary() or self.save_is_due(SAVE_EVERY):
@@ -328,7 +328,7 @@ class _Loop:
 
 def _check_arguments(steps: int, batch_size: int, every: int | None) -> None:
     for name, value in {"steps": steps, "batch_size": batch_size, "every": 1 if every is None else every}.items():
-        if not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} is {value!r}, but must be a whole number of at least 1")
 
 

@@ -52,3 +52,9 @@ def test_the_highest_is_not_the_lowest() -> None:
 def test_what_makes_no_table_is_refused(rows, options, message) -> None:
     with pytest.raises(ValueError, match=message):
         figures.table(rows, **options)
+
+
+def test_numbers_of_all_kinds_read_well() -> None:
+    values = [12345.4, -0.0001, np.float32("nan"), torch.tensor(float("nan")), 0.01234, 3]
+    made = figures.table({"a": dict(zip("uvwxyz", values, strict=True))}, formats={"v": ".2f"})
+    assert made.rows == (("a", ("12345", "0.00", "–", "–", "0.0123", "3")),)

@@ -8,8 +8,8 @@ from checkouts import chapter_cell, edit
 
 from pipeline import (
     UserError,
-    definitions,
     fingerprint,
+    syntax,
 )
 
 
@@ -163,7 +163,7 @@ def test_code_and_real_data_count(checkout: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_imports_of_every_form_are_seen() -> None:
     source = "import a.b as c\nfrom ..d import e\nfrom . import f\nimport i.j\ndef g():\n    if g:\n        import h"
-    found = set(definitions.imported(ast.parse(source), "medgan_lib.cohorts"))
+    found = set(syntax.imported(ast.parse(source), "medgan_lib.cohorts"))
     assert found == {
         ("c", ("a.b", "")), ("e", ("medgan_lib.d", "e")), ("f", ("medgan_lib.cohorts", "f")), ("h", ("h", "")),
         ("", ("h", "")), ("i", ("i", "")), ("", ("i.j", "")),

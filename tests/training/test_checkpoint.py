@@ -206,6 +206,11 @@ def test_a_folder_needs_a_name_and_a_name_a_folder(tmp_path):
         fit(Line(), points(), steps=3, checkpoint=tmp_path / "run.pt", name="a")
 
 
+def digest_after(run):
+    """Of the weights as they are, and of all that the steps returned."""
+    return checkpoint.digest_of_weights(run.method, torch.stack(list(run.history.values()), 1))
+
+
 def test_digest_of_the_weights(tmp_path, monkeypatch):
     def run(steps=60, **settings):
         method = Tiny(lr=settings.pop("lr", 1e-3))
@@ -216,9 +221,9 @@ def test_digest_of_the_weights(tmp_path, monkeypatch):
     assert run(lr=1.001e-3).digest != one.digest
     assert run(70).digest == one.digest  # of the first 50 updates
     at_50 = run(50)
-    assert at_50.digest == one.digest == checkpoint.digest_of_weights(at_50.method)
+    assert at_50.digest == one.digest == digest_after(at_50)
     short = run(7)
-    assert short.digest == checkpoint.digest_of_weights(short.method) != one.digest
+    assert short.digest == digest_after(short) != one.digest
     path = tmp_path / "a.pt"
     for cut in (20, 35):  # before and after the 50th
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -230,8 +235,12 @@ def test_digest_of_the_weights(tmp_path, monkeypatch):
     assert run(60, checkpoint=prolonged).digest == one.digest
 
 
-def test_digest_does_not_depend_on_how_weights_lie_in_memory():
-    method = Tiny()
-    before = checkpoint.digest_of_weights(method)
+def test_digest_sees_weights_buffers_and_losses_and_not_how_they_lie_in_memory():
+    method, losses = Tiny(), torch.zeros(3, 2)
+    method.register_buffer("seen", torch.zeros(4))
+    before = checkpoint.digest_of_weights(method, losses)
     method.to(memory_format=torch.channels_last)
-    assert checkpoint.digest_of_weights(method) == before
+    assert checkpoint.digest_of_weights(method, losses) == before
+    assert checkpoint.digest_of_weights(method, losses + 1e-6) != before
+    method.seen += 1
+    assert checkpoint.digest_of_weights(method, losses) != before
