@@ -121,8 +121,10 @@ def test(jobs: int) -> int:
         "MEDGAN_BOOK": str(html), "MEDGAN_PROGRESS": os.devnull,
         "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
     }
-    # loadfile: a notebook's cells share one kernel, so they must stay together.
-    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-ra", *notebooks, "tests"]
+    # loadfile: a notebook's cells share one kernel, so they must stay together. In the order given, because else files
+    # with few tests come last, and those that execute chapters have few: one process would wait minutes for the other.
+    workers = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    command = [sys.executable, "-m", "pytest", *workers, "-ra", *notebooks, "tests"]
     if notebooks:
         command += ["--nbval", "--nbval-sanitize-with", "tests/notebooks/sanitize.cfg"]
     return subprocess.call(command, cwd=ROOT, env=env) or status
