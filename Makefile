@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m pipeline
 STAMP := $(VENV)/installed
-# Passed on only where given: `make book PROFILE=real CHAPTERS=02_wasserstein SEED=1 JOBS=4`
+# Passed on only where given: `make book PROFILE=full CHAPTERS=02_wasserstein SEED=1 JOBS=4`
 option = $(if $($(1)),--$(2) '$($(1))')
 PROFILE_ := $(call option,PROFILE,profile)
 CHAPTERS_ := $(call option,CHAPTERS,chapters)
@@ -15,10 +15,11 @@ JOBS_ := $(call option,JOBS,jobs)
 
 help:
 	@echo 'make book       execute what changed and build the book in _build/html'
-	@echo '                PROFILE=cpu|real|gpu|ci  CHAPTERS=01_objectives,…  SEED=0  JOBS=n (side by side)'
+	@echo '                PROFILE=cpu|full|ci  CHAPTERS=01_objectives,…  SEED=0  JOBS=n (side by side)'
 	@echo 'make test       every test, every chapter at profile ci, the rendered book in a browser'
 	@echo 'make data       fetch the real data sets from their origins   NAMES=mnist,lung_nodules'
 	@echo 'make reference  execute with several seeds and record the verdicts   PROFILE=cpu SEEDS=5 CHAPTERS=… JOBS=n'
+	@echo '                PROFILE=full JOBS=12 MINUTES=9  on a GPU, in parts: the same command goes on'
 	@echo 'make confirm    after a change that should change no number: execute one seed of stale records and compare'
 	@echo '                PROFILE=cpu CHAPTERS=… JOBS=n  BEFORE=a checkout of the recorded code, where processors differ'
 	@echo 'make bench      compare the training loop with others'
@@ -35,7 +36,7 @@ data: $(STAMP)
 	@$(RUN) data $(call option,NAMES,names)
 
 reference: $(STAMP)
-	@$(RUN) reference $(PROFILE_) $(CHAPTERS_) $(JOBS_) $(call option,SEEDS,seeds)
+	@$(RUN) reference $(PROFILE_) $(CHAPTERS_) $(JOBS_) $(call option,SEEDS,seeds) $(call option,MINUTES,minutes)
 
 confirm: $(STAMP)
 	@$(RUN) confirm $(PROFILE_) $(CHAPTERS_) $(JOBS_) $(call option,BEFORE,before)

@@ -1,6 +1,6 @@
 # chapter × seed × profile → executed notebook and results → record.
 #
-# `make book` and `make reference` call this. By hand, or on a cluster with an executor plugin:
+# For clusters, with an executor plugin; on one machine `make reference` does the same without Snakemake. To try it:
 #     snakemake --cores 4 reference --config profile=cpu seeds=5 chapters=01_objectives,02_wasserstein
 # A run is made again when its fingerprint file is newer than its results. That file is written here, and only when
 # the fingerprint (code, imported modules, parameters, data) changed: so its time of change means a change of content.

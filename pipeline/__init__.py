@@ -14,6 +14,9 @@ import yaml
 from medgan_lib.files.atomic import write_atomic as write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
+# At ``full`` the notebooks' own values hold; each of the others is a file of parameters in book/profiles.
+PROFILES = ("ci", "cpu", "full")
+FORMER = dict.fromkeys(("real", "gpu"), "'full' took its place (public data, the values of the notebooks themselves)")
 
 
 class UserError(ValueError):
@@ -47,14 +50,24 @@ def chapters() -> list[str]:
     return sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
-def profiles() -> list[str]:
-    return sorted(path.stem for path in (ROOT / "book" / "profiles").glob("*.yml"))
+def edition(chapter: str) -> int:
+    """Of which edition the chapter is: the notebook's metadata say it."""
+    text = (ROOT / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8")
+    return int(json.loads(text)["metadata"].get("edition", 1))
+
+
+def profiles() -> tuple[str, ...]:
+    return PROFILES
 
 
 def profile_parameters(profile: str) -> dict[str, dict[str, Any]]:
-    """Parameters of every chapter that runs at ``profile``."""
-    if profile not in profiles():
-        raise UserError(f"no profile {profile!r}; there are: {', '.join(profiles())}")
+    """What ``profile`` sets in every chapter that runs at it, in place of the notebook's own values."""
+    if profile in FORMER:
+        raise UserError(f"there is no profile {profile!r} any more: {FORMER[profile]}")
+    if profile not in PROFILES:
+        raise UserError(f"no profile {profile!r}; there are: {', '.join(PROFILES)}")
+    if profile == "full":
+        return {chapter: {} for chapter in chapters()}
     values = yaml.safe_load((ROOT / "book" / "profiles" / f"{profile}.yml").read_text(encoding="utf-8")) or {}
     if not isinstance(values, dict):
         raise UserError(f"book/profiles/{profile}.yml must be a mapping from chapter to parameters")

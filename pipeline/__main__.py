@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline import ROOT, Run, UserError, choose_chapters
+from pipeline import PROFILES, ROOT, Run, UserError, choose_chapters
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -22,14 +22,14 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument(f"--{option}", **_OPTIONS[option])
 
     verb("book", "execute what changed and build the book", "profile", "chapters", "seed", "jobs")
-    verb("reference", "execute with several seeds and record", "profile", "chapters", "seeds", "jobs")
+    verb("reference", "execute with several seeds and record", "profile", "chapters", "seeds", "jobs", "minutes")
     text = "execute one seed of stale records and keep those whose numbers are the same"
     verb("confirm", text, "profile", "chapters", "jobs", "before")
     verb("test", "run every test, every chapter at ci, and the rendered book")
     verb("data", "fetch real data sets from their origins", "names")
     verb("bench", "compare the training loop with others")
     verb("lock", "pin all packages anew in requirements.txt and requirements-cuda.txt")
-    verb("execute", "execute one chapter once (called by Snakemake)", "profile", "chapters", "seed", "first-updates")
+    verb("execute", "execute one chapter once (called by the others)", "profile", "chapters", "seed", "first-updates")
     verb("record", "record finished runs (called by Snakemake)", "profile", "chapters", "seeds")
     verb("setup", "write the setup cell into every notebook")
     verb("readme", "refresh the generated table in the README")
@@ -45,12 +45,24 @@ def _whole(low: int):
     return number
 
 
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return number
+
+
 _OPTIONS = {
-    "profile": {"default": "cpu", "help": "a file in book/profiles (cpu)"},
+    "profile": {"default": "cpu", "help": f"{', '.join(PROFILES)} (cpu)"},
     "chapters": {"default": "all", "help": "comma-separated names of notebooks (all)"},
     "seed": {"type": _whole(0), "default": 0, "help": "the random seed (0)"},
-    "seeds": {"type": _whole(1), "default": 5, "help": "how many seeds, from 0 on (5)"},
-    "jobs": {"type": _whole(1), "default": None, "help": "how many chapters side by side (cores; on a GPU one)"},
+    "seeds": {"type": _whole(1), "default": None,
+              "help": "how many seeds, from 0 on (5; at full 1, or 5 where it took at most 10 minutes or had a GPU)"},
+    "jobs": {"type": _whole(1), "default": None, "help": "how many chapters side by side (cores)"},
+    "minutes": {"type": _positive, "default": None, "help": "stop after so many minutes; the same command goes on"},
     "before": {"type": lambda text: Path(text).absolute(), "default": None,
                "help": "a checkout of the recorded code, to compare with what it gives on this machine (the record)"},
     "first-updates": {"action": "store_true", "help": "stop every training early, to compare its first weights"},
@@ -63,13 +75,13 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # killed politely: as if by Ctrl-C
     from pipeline import book
 
-    jobs = getattr(args, "jobs", None) or (1 if getattr(args, "profile", "") == "gpu" else os.cpu_count() or 1)
+    jobs = getattr(args, "jobs", None) or os.cpu_count() or 1
     match args.verb:
         case "book":
             threads = 1 if args.profile == "ci" else None
             return book.book(args.profile, args.chapters, args.seed, jobs, ROOT / "_build" / "html", threads)
         case "reference":
-            return book.reference(args.profile, args.chapters, args.seeds, jobs)
+            return book.reference(args.profile, args.chapters, args.seeds, jobs, args.minutes)
         case "confirm":
             return book.confirm_records(args.profile, args.chapters, jobs, args.before)
         case "test":
@@ -90,8 +102,10 @@ def main(arguments: list[str] | None = None) -> int:
             kind = "first_updates" if args.first_updates else "runs"
             return execute(Run(args.profile, *choose_chapters(args.profile, args.chapters), args.seed, kind))
         case "record":
+            from pipeline.record import SEEDS, record
+
             for chapter in choose_chapters(args.profile, args.chapters):
-                print(f"Recorded: {book.record(args.profile, chapter, list(range(args.seeds)))}")
+                print(f"Recorded: {record(args.profile, chapter, list(range(args.seeds or SEEDS)))}")
         case "setup":
             from pipeline.setup_cell import write_setup_cells
 

@@ -3,18 +3,21 @@
 import contextlib
 import fcntl
 import hashlib
+import math
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline import ROOT, Run, UserError, chapters, choose_chapters, read_json, validate, write_atomic
 from pipeline.fingerprint import record_fingerprint, run_fingerprint, without_training
+from pipeline.pool import Pool
 from pipeline.progress import Display, duration, watch
-from pipeline.record import confirm, confirm_by_first_updates, first_digests, record
+from pipeline.record import Found, confirm, confirm_by_first_updates, first_digests, record
+from pipeline.shared import remove_outdated
 
 # What the pages are made of, besides the executed notebooks.
 SOURCES = (
@@ -65,59 +68,54 @@ def unrecordable(runs: list[Run]) -> list[Run]:
     ]
 
 
-def execute_all(runs: list[Run], jobs: int, threads: int | None = None) -> list[Run]:
-    """Execute ``runs`` side by side, ``jobs`` at a time; those that failed.
+class Outcome(NamedTuple):
+    """Runs that failed, and those that time was too short for: the same command goes on with them."""
 
-    ``threads`` is what each kernel gets; by default the cores are shared out among the jobs.
+    failed: list[Run]
+    left: list[Run]
+
+
+def execute_all(
+    runs: list[Run],
+    jobs: int,
+    threads: int | None = None,
+    end: float = math.inf,
+    finished: Callable[[Run], Iterable[Run]] = lambda run: (),
+) -> Outcome:
+    """Execute ``runs`` side by side, ``jobs`` at a time, until ``end`` (of ``time.monotonic()``) at the latest.
+
+    ``threads`` is what each kernel gets; by default the cores are shared out among the jobs. ``finished`` is told of
+    each run that succeeded, and may give more to do.
     """
-    cores = os.cpu_count() or 1
-    threads = threads or max(1, cores // min(jobs, len(runs)))
-    for run in runs:
-        for name in ("progress.json", "training.json", "failed.ipynb"):
-            (run.folder / name).unlink(missing_ok=True)
+    threads = threads or max(1, (os.cpu_count() or 1) // min(jobs, len(runs)))
+    remove_outdated()
     profile = runs[0].profile
-    targets = [str((run.folder / "results.json").relative_to(ROOT)) for run in runs]
-    names = ",".join(sorted({run.chapter for run in runs}))
-    command = [
-        sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--cores", str(jobs), "--keep-going",
-        "--rerun-incomplete", "--rerun-triggers", "mtime", "--nolock", "--nocolor", "--quiet", "all",
-        "--config", f"profile={profile}", f"chapters={names}", "--", *targets,
-    ]
-    env = {**os.environ, "MEDGAN_THREADS": str(threads), "MEDGAN_PIPELINE_PID": str(os.getpid())}
-    log = ROOT / "_build" / "snakemake.log"
     print(f"Executing {len(runs)} run{'s' * (len(runs) > 1)} at profile {profile}, {min(jobs, len(runs))} at a time, "
           f"{threads} thread{'s' * (threads > 1)} each.", flush=True)
-    with log.open("w") as output:
-        # A session of its own: an interrupt reaches it once, from here, whether it came from a terminal or by kill.
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output, start_new_session=True)
-    display = Display(runs, usual_seconds(profile, runs))
+
+    def succeeded(run: Run) -> Iterable[Run]:
+        display.clear()
+        return finished(run)
+
+    known = usual_seconds(profile, runs)
+    pool = Pool(runs, jobs, threads, usual_seconds("cpu", runs) | known, end, succeeded)
+    display = Display(pool.all, known)
     try:
-        watch(display, lambda: process.poll() is None)
+        watch(display, pool.busy)
     except KeyboardInterrupt:
-        _interrupt(process)
+        pool.interrupt()
         display.update()
         raise
-    failed = stale(runs)
-    if process.returncode and not failed:
-        failed = runs
+    failed = [run for run in stale(pool.all) if run not in pool.left]
     for run in failed:
-        _explain(run, log)
-    return failed
+        _explain(run)
+    return Outcome(failed, [run for run in pool.all if run in pool.left])
 
 
-def _interrupt(process: subprocess.Popen) -> None:
-    """Interrupt Snakemake and the chapters, which save what they trained; end them for good if they don't."""
-    os.killpg(process.pid, signal.SIGINT)
-    try:
-        process.wait(30)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _explain(run: Run, log: Path) -> None:
-    """Say where a failed run's notebook is, and the last lines of its log (of Snakemake's, if it never began)."""
-    own, kept = run.folder / "log.txt", run.folder / "failed.ipynb"
-    lines = (own if own.exists() and own.stat().st_size else log).read_text(errors="replace").splitlines()
+def _explain(run: Run) -> None:
+    """Say where a failed run's notebook is, and the last lines of its log."""
+    log, kept = run.folder / "log.txt", run.folder / "failed.ipynb"
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     where = f"the notebook with the error: {kept.relative_to(ROOT)}" if kept.exists() else "it did not finish"
     print("\n".join([f"{run.name} failed; {where}", *(f"    {line}" for line in lines[-8:])]), file=sys.stderr)
 
@@ -176,7 +174,7 @@ def book(profile: str, names: str, seed: int, jobs: int, html: Path, threads: in
     runs = [Run(profile, chapter, seed) for chapter in chosen]
     with lock():
         todo = stale(runs)
-        failed = execute_all(todo, jobs, threads) if todo else []
+        failed = execute_all(todo, jobs, threads).failed if todo else []
         built = build_pages(profile, seed, html)
     print(verdict_summary(runs))
     if not todo and not built:
@@ -187,21 +185,37 @@ def book(profile: str, names: str, seed: int, jobs: int, html: Path, threads: in
     return bool(failed)
 
 
-def reference(profile: str, names: str, count: int, jobs: int) -> int:
-    """``make reference``: execute the chapters with seeds 0 … count-1, one thread each, and record them."""
+def reference(profile: str, names: str, count: int | None, jobs: int, minutes: float | None = None) -> int:
+    """``make reference``: execute the chapters with seeds 0 … count-1, one thread each, and record them.
+
+    A chapter is recorded as soon as it is through, so that an interruption, or the end of ``minutes``, loses nothing.
+    """
+    end = math.inf if minutes is None else time.monotonic() + 60 * minutes
     check()
-    chosen = choose_chapters(profile, names)
-    runs = [Run(profile, chapter, seed) for seed in range(count) for chapter in chosen]
+    chosen, unrecorded = choose_chapters(profile, names), set()
+
+    def finished(run: Run) -> list[Run]:
+        found = Found(profile, run.chapter)
+        try:
+            if seeds := found.recordable(count):
+                print(f"Recorded: {record(profile, run.chapter, seeds).relative_to(ROOT)}", flush=True)
+                unrecorded.discard(run.chapter)
+        except ValueError as error:  # such as a value without a claim: the others go on
+            print(f"{run.chapter}: {error}", file=sys.stderr)
+            unrecorded.add(run.chapter)
+        return found.to_do(count)
+
     with lock():
-        todo = unrecordable(runs)
+        todo = [run for chapter in chosen for run in finished(Run(profile, chapter, 0))]
         # One thread whatever JOBS is: rounding depends on the number of threads, and a record must not.
-        failed = execute_all(todo, jobs, threads=1) if todo else []
-        for chapter in chosen:
-            if not any(run.chapter == chapter for run in failed):
-                print(f"Recorded: {record(profile, chapter, list(range(count))).relative_to(ROOT)}")
-    if failed:
-        print(f"Not recorded: {', '.join(sorted({run.chapter for run in failed}))}", file=sys.stderr)
-    return bool(failed)
+        failed, left = execute_all(todo, jobs, 1, end, finished) if todo else Outcome([], [])
+    unrecorded |= {run.chapter for run in failed}
+    if left:
+        print(f"Stopped after {minutes:g} minutes. Left: {', '.join(run.name for run in left)}. The same command goes "
+              "on from here.")
+    if unrecorded:
+        print(f"Not recorded: {', '.join(sorted(unrecorded))}", file=sys.stderr)
+    return bool(unrecorded)
 
 
 def confirm_records(profile: str, names: str, jobs: int, before: Path | None = None) -> int:
@@ -223,7 +237,7 @@ def confirm_records(profile: str, names: str, jobs: int, before: Path | None = N
     with lock():
         runs = [run for run in runs if not first_updates_agree(run, known[run.chapter], before)]
         todo = unrecordable(runs)
-        failed += execute_all(todo, jobs, threads=1) if todo else []
+        failed += execute_all(todo, jobs, threads=1).failed if todo else []
         for run in runs:
             if run in failed:
                 continue

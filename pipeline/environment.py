@@ -1,5 +1,6 @@
 """What a run was made with: the pinned packages, their versions, the commit. Kept with its results and its record."""
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -20,7 +21,10 @@ CODE = ("medgan_lib", "notebooks", "pipeline", "book/profiles", "data", "require
 def made_with(root: Path = ROOT) -> dict[str, str | dict[str, str] | None]:
     """``requirements``, a digest of the pinned packages; ``packages``, versions by name; ``commit``, see `commit`."""
     pinned = hashlib.sha256((root / "requirements.txt").read_bytes()).hexdigest()[:12]
-    versions = {name: metadata.version(name) for name in DECISIVE}
+    versions = {}
+    for name in DECISIVE:
+        with contextlib.suppress(metadata.PackageNotFoundError):  # not every chapter needs each
+            versions[name] = metadata.version(name)
     return {"requirements": pinned, "packages": versions, "commit": commit(root)}
 
 

@@ -21,7 +21,8 @@ from typing import Any
 
 from pipeline import ROOT, Run, UserError, profile_parameters, read_json, write_atomic
 from pipeline.environment import made_with
-from pipeline.fingerprint import check_imports, record_fingerprint, run_fingerprint
+from pipeline.fingerprint import check_imports, default_parameters, record_fingerprint, run_fingerprint
+from pipeline.shared import shared_folder
 
 UPDATES = 50  # after so many, `training.fit` notes a digest of the weights
 # Asked of the kernel itself, which has torch loaded: this process has not.
@@ -52,7 +53,11 @@ def execute(run: Run) -> int:
     notebook, parameters = parameterized(run, fingerprint)
     progress = Progress(run, sum(cell.cell_type == "code" for cell in notebook.cells))
     failure, environment = _run_cells(notebook, run, progress)
+    earlier = folder / "checkpoints" / fingerprint / "seconds.json"  # what executions took that this one goes on from
+    seconds = round(progress.seconds() + (read_json(earlier) or {"seconds": 0})["seconds"], 1)
     if failure == "KeyboardInterrupt":
+        if earlier.parent.exists():
+            write_atomic(earlier, json.dumps({"seconds": seconds}))
         progress.write("interrupted")
         return 130
     if failure is None:
@@ -69,22 +74,23 @@ def execute(run: Run) -> int:
         print(failure, file=sys.stderr)
         return 1
 
-    seconds, memory = progress.seconds(), peak_memory_mb()
+    trained = trainings(folder)
+    memory = {"memory_mb": peak_memory_mb(), "gpu_memory_mb": gpu_memory_mb(trained)}
     _write_notebook(notebook, folder / "notebook.ipynb")
     results = {
         "chapter": run.chapter, "profile": run.profile, "seed": run.seed, "fingerprint": fingerprint,
         "record_fingerprint": record, "parameters": parameters, "claims": claims, "seconds": seconds,
-        "environment": {**environment, **made, "memory_mb": memory}, "trainings": trainings(folder),
+        "environment": {**environment, **made, **memory}, "trainings": trained,
     }
     write_atomic(folder / "results.json", json.dumps(results, indent=1, allow_nan=False))
-    write_atomic(folder.parent / "timing.json", json.dumps({"starts": progress.starts, "seconds": seconds}))
+    write_atomic(folder.parent / "timing.json", json.dumps({"starts": progress.starts, "seconds": progress.seconds()}))
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     progress.write("done")
     return 0
 
 
 def parameterized(run: Run, fingerprint: str) -> tuple[Any, dict[str, Any]]:
-    """The source notebook with the run's parameters injected, and those parameters.
+    """The source notebook with the run's parameters injected, and all values that its parameters then have.
 
     ``checkpoints`` is relative to the run's folder, where the kernel works, so that no machine's path gets into the
     book. At ``ci`` there are none: there a second execution must train again and come to the same output. Nor where
@@ -107,7 +113,7 @@ def parameterized(run: Run, fingerprint: str) -> tuple[Any, dict[str, Any]]:
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
-    return notebook, parameters
+    return notebook, {**default_parameters(notebook), **parameters}
 
 
 def trainings(folder: Path) -> list[dict[str, Any]]:
@@ -149,7 +155,9 @@ def _run_cells(notebook: Any, run: Run, progress: "Progress") -> tuple[str | Non
         "MEDGAN_TRAININGS": str(folder / "trainings.jsonl"),
         "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads,
     }
-    env["MEDGAN_FIRST_UPDATES"] = str(UPDATES) if run.kind == "first_updates" else ""  # whatever the shell exports
+    # Whatever the shell exports. At ci, and where trainings stop early, nothing is taken from other chapters.
+    env["MEDGAN_FIRST_UPDATES"] = str(UPDATES) if run.kind == "first_updates" else ""
+    env["MEDGAN_SHARED"] = "" if run.profile == "ci" or run.kind != "runs" else str(shared_folder())
     client = NotebookClient(
         notebook, timeout=None, kernel_name="python3", record_timing=False, coalesce_streams=True,
         on_cell_start=started, on_cell_executed=ended,
@@ -245,6 +253,11 @@ def peak_memory_mb() -> int:
     """Largest resident memory of the kernel, which has ended, in MB."""
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
+
+
+def gpu_memory_mb(trained: list[dict[str, Any]]) -> float | None:
+    """Largest memory that a training of the run took on a GPU, in MB; None where all were on a CPU."""
+    return max(filter(None, (training.get("memory") for training in trained)), default=None)
 
 
 def cpu_name() -> str:

@@ -80,7 +80,7 @@ class Display:
             text = line(run, state, training, self.usual.get(run.chapter), now)
             if state["state"] != "running":
                 self.final.add(run)
-                self._clear()
+                self.clear()
                 print(text, file=self.out, flush=True)
             elif self.live:
                 lines.append(text)
@@ -88,7 +88,7 @@ class Display:
                 self.printed[run] = (now, text)
                 print(text, file=self.out, flush=True)
         if self.live:
-            self._clear()
+            self.clear()
             width = shutil.get_terminal_size().columns - 1
             waiting = len(self.runs) - len(self.final) - len(lines)
             if waiting:
@@ -102,7 +102,8 @@ class Display:
         last, before = self.printed.get(run, (float("-inf"), ""))
         return now - last >= LOG_EVERY and text != before
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Take the block away, so that something else can be printed."""
         if self.live and self.drawn:
             print(f"\x1b[{self.drawn}F\x1b[J", end="", file=self.out)
             self.drawn = 0

@@ -1,12 +1,76 @@
 """Gather the runs of several seeds into the recorded reference ``book/reference/<profile>/<chapter>.json``."""
 
+import contextlib
 import math
 from pathlib import Path
 from typing import Any
 
 import pipeline
-from pipeline import Run, UserError, read_json
+from pipeline import Run, UserError, edition, pictures, read_json
 from pipeline.fingerprint import record_fingerprint, without_training
+
+SEEDS = 5
+QUICK = 600  # seconds that seed 0 may take at ``full`` on a CPU for others to follow
+
+
+class Found:
+    """What there is of a chapter at a profile that a record can be made of: results of the present code, by seed.
+
+    At ``full`` a record of the present code counts like its runs, which may have been made on a rented machine; that
+    of another profile is made anew of runs.
+    """
+
+    def __init__(self, profile: str, chapter: str) -> None:
+        self.profile, self.chapter = profile, chapter
+        self.fingerprint = record_fingerprint(chapter, profile)
+        self.path = pipeline.ROOT / "book" / "reference" / profile / f"{chapter}.json"
+        known = read_json(self.path) if profile == "full" else None
+        self.known = known if known and known.get("fingerprint") == self.fingerprint else None
+        self.pictured = self.known is not None and pictures.problem(self.known, self.path.parents[1]) is None
+
+    def recorded(self, seed: int) -> bool:
+        """Whether the record has this seed, and with seed 0 its pictures."""
+        return self.known is not None and seed in self.known["seeds"] and (seed > 0 or self.pictured)
+
+    def results(self, seed: int) -> dict[str, Any] | None:
+        if self.recorded(seed):
+            return _part(self.known, seed)
+        run = Run(self.profile, self.chapter, seed).results()
+        return run if run and run["record_fingerprint"] == self.fingerprint else None
+
+    def wanted(self, count: int | None) -> list[int]:
+        """Seeds 0 … count-1; by default at ``full`` seed 0, and the others where that was quick or on a GPU."""
+        if count is None and self.profile == "full":
+            first = self.results(0)
+            quick = first and (first["seconds"] <= QUICK or first["environment"].get("gpu"))
+            return list(range(SEEDS if quick else 1))
+        return list(range(SEEDS if count is None else count))
+
+    def to_do(self, count: int | None) -> list[Run]:
+        """What has to be executed."""
+        return [Run(self.profile, self.chapter, seed) for seed in self.wanted(count) if self.results(seed) is None]
+
+    def recordable(self, count: int | None) -> list[int]:
+        """The seeds that a record is due of: all that are wanted, and at ``full`` as many as there are, with seed 0."""
+        wanted = self.wanted(count)
+        there = [seed for seed in wanted if self.results(seed) is not None]
+        if self.profile == "full" and 0 in there:
+            return sorted({*there, *(self.known or {"seeds": []})["seeds"]})
+        return there if there == wanted else []
+
+
+def _part(known: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What a record says of one of its seeds, in the form of a run's results."""
+    at = known["seeds"].index(seed)
+    claims = {
+        name: {key: values[at] for key, values in entry.items() if isinstance(values, list)}
+        for name, entry in known["claims"].items()
+    }
+    digests = known.get("first_updates", {}).get(str(seed), [])
+    return {
+        "seconds": known["seconds"][at], "environment": known["environment"], "parameters": known["parameters"],
+        "claims": claims, "trainings": [{"digest": digest} for digest in digests],
+    }
 
 
 def record(profile: str, chapter: str, seeds: list[int]) -> Path:
@@ -19,31 +83,55 @@ def record(profile: str, chapter: str, seeds: list[int]) -> Path:
     """
     from medgan_lib import ledger
 
-    fingerprint = record_fingerprint(chapter, profile)
-    runs = {seed: Run(profile, chapter, seed).results() for seed in seeds}
-    if missing := [str(seed) for seed, run in runs.items() if run is None]:
+    found = Found(profile, chapter)
+    runs = {seed: found.results(seed) for seed in seeds}
+    absent = [str(seed) for seed, run in runs.items() if run is None]
+    if missing := [seed for seed in absent if Run(profile, chapter, int(seed)).results() is None]:
         raise UserError(f"{chapter}: no finished run at {profile!r} of seed {', '.join(missing)}; nothing recorded")
-    if old := [str(seed) for seed, run in runs.items() if run["record_fingerprint"] != fingerprint]:
-        raise UserError(f"{chapter}: the runs of seed {', '.join(old)} are out of date; nothing recorded")
+    if absent:
+        raise UserError(f"{chapter}: the runs of seed {', '.join(absent)} are out of date; nothing recorded")
     results = [runs[seed] for seed in seeds]
     packages = results[0]["environment"].get("packages")
     if other := [seed for seed in seeds if runs[seed]["environment"].get("packages") != packages]:
-        folders = ", ".join(str(Run(profile, chapter, seed).folder.relative_to(pipeline.ROOT)) for seed in other)
+        made = [found.path] if found.known else [Run(profile, chapter, seed).folder for seed in other]
+        places = ", ".join(str(path.relative_to(pipeline.ROOT)) for path in made)
         raise UserError(f"{chapter}: the packages changed between seed {seeds[0]} and seed "
-                        f"{', '.join(map(str, other))}; nothing recorded. Delete {folders} and execute anew")
+                        f"{', '.join(map(str, other))}; nothing recorded. Delete {places} and execute anew")
+    known = found.known or {}
+    kept = {key: known[key] for key in ("confirmed",) if key in known}
+    with _pictures(found) as shown:
+        ledger.write_record(found.path, {
+            "chapter": chapter, "profile": profile, "edition": edition(chapter), "seeds": seeds,
+            "seconds": [result["seconds"] for result in results], "fingerprint": found.fingerprint,
+            "without_training": without_training(chapter, profile),
+            "parameters": {k: v for k, v in results[0]["parameters"].items() if k not in ("seed", "checkpoints")},
+            "environment": _environment(results),
+            "first_updates": {str(seed): first_digests(runs[seed]) for seed in seeds}, **kept, **shown,
+            "claims": ledger.gather([result["claims"] for result in results]),
+        })
+    return found.path
+
+
+@contextlib.contextmanager
+def _pictures(found: Found):
+    """What the record says of pictures: at ``full`` those that it has, or else those of the run of seed 0."""
+    if found.profile != "full":
+        yield {}
+    elif found.recorded(0):
+        yield {key: found.known[key] for key in ("pictures", "pictures_withheld") if key in found.known}
+    else:
+        with pictures.recorded(Run(found.profile, found.chapter, 0), found.path.with_suffix("")) as shown:
+            yield shown
+
+
+def _environment(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """That of the first seed, and of all seeds what may differ: commits of the same code, machines, largest memory."""
     environment = dict(results[0]["environment"])
-    environment |= {name: _each(results, name) for name in ("requirements", "commit")}
-    environment["memory_mb"] = max(result["environment"]["memory_mb"] for result in results)
-    parameters = {k: v for k, v in results[0]["parameters"].items() if k not in ("seed", "checkpoints")}
-    path = pipeline.ROOT / "book" / "reference" / profile / f"{chapter}.json"
-    ledger.write_record(path, {
-        "chapter": chapter, "profile": profile, "seeds": seeds,
-        "seconds": [result["seconds"] for result in results],
-        "fingerprint": fingerprint, "without_training": without_training(chapter, profile), "parameters": parameters,
-        "environment": environment, "first_updates": {str(seed): first_digests(runs[seed]) for seed in seeds},
-        "claims": ledger.gather([result["claims"] for result in results]),
-    })
-    return path
+    environment |= {name: _each(results, name) for name in ("requirements", "commit", "cpu", "gpu")
+                    if name in environment}
+    for name in ("memory_mb", "gpu_memory_mb"):
+        environment[name] = max(filter(None, (result["environment"].get(name) for result in results)), default=None)
+    return environment
 
 
 def first_digests(results: dict[str, Any]) -> list[str]:
@@ -52,8 +140,9 @@ def first_digests(results: dict[str, Any]) -> list[str]:
 
 
 def _each(results: list[dict[str, Any]], name: str) -> str | None:
-    """What the runs say under ``name``, each value once: seeds may be executed at several commits of the same code."""
-    return ", ".join(dict.fromkeys(value for result in results if (value := result["environment"].get(name)))) or None
+    """What the runs say under ``name``, each value once."""
+    found = (value for result in results for value in (result["environment"].get(name) or "").split(", ") if value)
+    return ", ".join(dict.fromkeys(found)) or None
 
 
 def confirm_by_first_updates(profile: str, chapter: str, seed: int, theirs: list[str] | None = None) -> Path:

@@ -76,6 +76,7 @@ def stage(
     for name, folder in runs.items():
         source = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
         page = chapter_page(source, folder, name, context)
+        pages.add_full_scale(page, name, context, stage_dir / "_static")
         nbformat.write(page, stage_dir / "notebooks" / f"{name}.ipynb")
     return stage_dir
 
@@ -204,13 +205,14 @@ def renew_ledger(cell: NotebookNode, chapter: str, context: pages.Context) -> No
         data = output.get("data", {})
         if ledger.MIME not in data:
             continue
-        claims = {name: claim for name, claim in context.claims.items() if claim.chapter == chapter}
-        entries = {
-            name: ledger.Entry(claims[name], value["value"], value.get("control"))
-            for name, value in data[ledger.MIME].items()
-            if name in claims
-        }
-        view = ledger.LedgerView(claims, entries, context.record(chapter))
+        claims = {claim.id: claim for claim in context.claims_of(chapter)}
+        entries, passages = {}, {}
+        for name, value in data[ledger.MIME].items():
+            if name in claims:
+                entries[name] = ledger.Entry(claims[name], value["value"], value.get("control"), value.get("of"))
+            elif name in context.gates:
+                passages[name] = ledger.Passage(context.gates[name], value["value"])
+        view = ledger.LedgerView(claims, entries, context.record(chapter), context.gates, passages)
         data["text/html"], data["text/plain"] = view._repr_html_(), repr(view)
 
 

@@ -1,6 +1,7 @@
 """What must hold before anything is executed: well-formed claims and notebooks that fit them."""
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from pipeline.setup_cell import setup_cell
 ALWAYS_PARAMETERS = ("profile", "seed", "checkpoints")
 
 
-def recorded_claims(notebook: Any) -> list[str]:
-    """Claim ids in calls ``….record("id", …)``, in order."""
+def recorded_claims(notebook: Any, call: str = "record") -> list[str]:
+    """Claim ids in calls ``….record("id", …)``, in order; of another ``call``, what stands first in it."""
     return [
         node.args[0].value
         for cell in notebook.cells
         if cell.cell_type == "code"
         for node in ast.walk(ast.parse(plain_python(cell.source)))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "record"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == call
         and node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
     ]
 
@@ -48,6 +49,9 @@ def notebook_problems(path: Path, setup: str, claims: dict[str, Any]) -> list[st
     if any(cell.outputs or cell.execution_count for cell in code):
         problems.append("holds outputs: run `.venv/bin/nbstripout notebooks/*.ipynb`")
     own = [name for name, claim in claims.items() if claim.chapter == path.stem and claim.testable is True]
+    gates = {gate for name in own for gate in claims[name].gate}
+    if shut := sorted(gates - set(recorded_claims(notebook, "gate"))):
+        problems.append(f"gates without a value (no .gate(\"name\", …) call): {', '.join(shut)}")
     if silent := sorted(set(own) - set(recorded)):
         problems.append(f"claims without a value (no .record(\"id\", …) call): {', '.join(silent)}")
     if stray := sorted(set(recorded) - set(own)):
@@ -57,18 +61,31 @@ def notebook_problems(path: Path, setup: str, claims: dict[str, Any]) -> list[st
     return [f"{path.name}: {problem}" for problem in problems]
 
 
+def unknown_papers(claims: dict[str, Any], root: Path) -> list[str]:
+    """A line for each claim of a paper whose place does not begin with a key of the bibliography."""
+    path = root / "book" / "references.bib"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    known = set(re.findall(r"^@\w+\{\s*([^,\s]+)", text, re.MULTILINE))
+    return [
+        f"book/claims.yml: claim {claim.id!r}: place begins with {key!r}, which is no key of book/references.bib"
+        for claim in claims.values()
+        if claim.source == "paper" and (key := claim.place.partition(",")[0]) not in known
+    ]
+
+
 def problems(root: Path | None = None) -> list[str]:
     """Everything wrong with the claims, the profiles and the notebooks of the checkout, one line each."""
-    from medgan_lib.ledger import load_claims
+    from medgan_lib.ledger import check_gates, gates_beside, load_claims
 
     root = root or pipeline.ROOT
     try:
         claims = load_claims(root / "book" / "claims.yml")
+        check_gates(claims, gates_beside(root / "book" / "claims.yml"))
         setup = setup_cell(root)
         profiles = {name: pipeline.profile_parameters(name) for name in pipeline.profiles()}
     except (ValueError, OSError) as error:
         return [str(error)]
-    found = []
+    found = unknown_papers(claims, root)
     chapters = pipeline.chapters()
     if homeless := sorted({claim.chapter for claim in claims.values()} - set(chapters)):
         found.append(f"book/claims.yml: claims of chapters that do not exist: {', '.join(homeless)}; "

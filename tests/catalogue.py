@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from medgan_lib import methods as M
 from medgan_lib import networks as N
 from medgan_lib.methods import Method
+from medgan_lib.metrics.yardstick import Lessons, Reader
 from medgan_lib.training.placement import channels_last, place
 
 Batch = dict[str, Tensor]
@@ -145,6 +146,7 @@ CATALOGUE: dict[str, Case] = {
     "Pix2Pix ResNet": Case(
         lambda: M.Pix2Pix(N.ResNetTranslator(width=4, blocks=1), N.PatchCritic(2, width=4)), of_both_domains
     ),
+    "Pix2Pix without D": Case(lambda: M.Pix2Pix(N.UNet(width=4), None, lambda1=0.0), of_both_domains),
     "SelfRegularisedGAN": Case(
         lambda: M.SelfRegularisedGAN(N.UNet(width=4), N.PatchCritic(1, width=4), lam=10.0), of_both_domains
     ),
@@ -175,4 +177,5 @@ CATALOGUE: dict[str, Case] = {
         lambda: M.LandmarkDetector(N.Segmenter(1, 5, width=4, depth=2), 2.7),
         lambda: {"x": image(4, 1, 32), "landmarks": torch.rand(4, 5, 2) * 32},
     ),
+    "Lessons of a yardstick": Case(lambda: Lessons(Reader(SHAPE, 4, 4), False, steps=8), lambda: {"x": image(28)}),
 }  # fmt: skip

@@ -1,12 +1,16 @@
 """A small checkout for tests of the pipeline: two chapters, a library of a few modules."""
 
+import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+import pipeline
+from pipeline import Run, fingerprint
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -14,7 +18,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 URL = "https://example.org/someone/book"
 
 
-PARAMETERS = 'profile = "gpu"\nseed = 0\ncheckpoints = None\ndataset = "ring"\nsteps = 100'
+PARAMETERS = 'profile = "full"\nseed = 0\ncheckpoints = None\ndataset = "lungs"\nsteps = 100'
 
 
 GOOD = """\
@@ -54,3 +58,16 @@ def chapter_cell(checkout: Path, number: int, change: Any) -> None:
     content = nbformat.read(path, as_version=4)
     content.cells[number].source = change(content.cells[number].source)
     nbformat.write(content, path)
+
+
+def finished(run: Run, *outputs: Any, **changes: Any) -> None:
+    """What an execution of ``run`` leaves; ``outputs`` are HTML, a cell each."""
+    results = {"fingerprint": fingerprint.run_fingerprint(run.chapter, run.profile),
+               "record_fingerprint": fingerprint.record_fingerprint(run.chapter, run.profile),
+               "parameters": {"steps": 40, "seed": run.seed, "checkpoints": "x"}, "seconds": 1.5,
+               "environment": {"memory_mb": 100 + run.seed, "requirements": "d1", "commit": f"c{run.seed // 2}",
+                               "packages": {"numpy": "2.0"}},
+               "claims": {"01-starts-over": {"value": 2.0 + run.seed}}}
+    cells = [new_code_cell("show()", outputs=[new_output("display_data", {"text/html": html})]) for html in outputs]
+    pipeline.write_atomic(run.folder / "notebook.ipynb", nbformat.writes(new_notebook(cells=cells)))
+    pipeline.write_atomic(run.folder / "results.json", json.dumps({**results, **changes}))

@@ -137,17 +137,34 @@ def interrupt_at(step: int, monkeypatch) -> None:
     monkeypatch.setattr(Tiny, "step", pressed)
 
 
+# What makes the host wait for a GPU: it reads a number, needs to know how large a result is, or looks for errors.
+READS = (
+    "_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique", "_unique2", "unique_dim",
+    "unique_consecutive", "bincount", "_linalg_check_errors",
+)  # fmt: skip
+BY_MASK = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put")
+
+
+def waits(func: torch._ops.OpOverload, args: tuple, kwargs: dict) -> bool:
+    """Whether a host that calls this operator waits for the GPU on which its tensors lie, or would lie."""
+    name = func.overloadpacket.__name__
+    if name == "repeat_interleave":
+        return func._overloadname == "Tensor" and kwargs.get("output_size") is None
+    if name in BY_MASK:
+        mask = any(isinstance(i, torch.Tensor) and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+        filled = len(args) > 2 and args[2].numel() == 1  # one value goes where the mask is without a count
+        return mask and not filled
+    return name in READS
+
+
 class CountSyncs(TorchDispatchMode):
-    """Counts what makes the host wait for a device: reading a number, or finding how many elements are set."""
+    """Counts what is computed, and what of it would make the host wait for a GPU (`waits`)."""
 
     def __init__(self):
         super().__init__()
-        self.counts = Counter()
+        self.counts, self.syncs = Counter(), 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.counts[func.overloadpacket.__name__] += 1
+        self.syncs += waits(func, args, kwargs or {})
         return func(*args, **kwargs or {})
-
-    @property
-    def syncs(self) -> int:
-        return sum(self.counts[name] for name in ("_local_scalar_dense", "is_nonzero", "nonzero", "equal"))

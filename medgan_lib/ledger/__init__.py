@@ -1,18 +1,33 @@
 """What follows from a measurement: claims, verdicts, records.
 
 ``claims.yml`` says, before anything is measured, what each claim of the review amounts to: a figure of
-merit, a control, a direction and the smallest effect that counts. A chapter records one value (and one
-control) per claim and run; the pipeline gathers the runs of several seeds in a record; a verdict is computed
-from a record whenever it is shown, and never typed.
+merit, a control, a direction and the smallest effect that counts; ``gates.yml`` says what must hold before a number
+means anything. A chapter records one value (and one control) per claim and run; the pipeline gathers the runs of
+several seeds in a record; a verdict is computed from a record whenever it is shown, and never typed.
 """
 
-from medgan_lib.ledger.claims import EFFECTS, KINDS, PROFILES, Claim, load_claims
+from medgan_lib.ledger.claims import (
+    BOUNDS,
+    EFFECTS,
+    KINDS,
+    MINIMUM_SEEDS,
+    PROFILES,
+    PROTOCOLS,
+    SCALES,
+    SOURCES,
+    Claim,
+    load_claims,
+)
+from medgan_lib.ledger.gates import Gate, check_gates, gates_beside, load_gates
 from medgan_lib.ledger.records import (
+    EDITION,
     MIME,
     Row,
     check_entries,
     entries_from_notebook,
     gather,
+    is_first_edition,
+    load_first_edition,
     load_record,
     load_records,
     record_verdict,
@@ -21,48 +36,85 @@ from medgan_lib.ledger.records import (
 )
 from medgan_lib.ledger.verdicts import (
     CONTRADICTED,
-    MINIMUM_SEEDS,
+    FAILED,
     NO_VERDICT,
-    NOT_SUPPORTED,
     NOT_TESTABLE,
+    PASSED,
+    RIGHT_DIRECTION,
     SUPPORTED,
+    UNDECIDED,
+    VERDICTS,
     Verdict,
     effects,
+    thresholds,
     verdict,
 )
-from medgan_lib.ledger.view import Entry, Ledger, LedgerView
-from medgan_lib.ledger.words import badge, criterion, effect_words, format_number, verdict_html
+from medgan_lib.ledger.view import Entry, Ledger, LedgerView, Passage
+from medgan_lib.ledger.words import (
+    BADGES,
+    FIRST_EDITION,
+    badge,
+    criterion,
+    effect_text,
+    effect_words,
+    format_number,
+    gate_words,
+    interval_words,
+    verdict_html,
+)
 
 __all__ = [
+    "BADGES",
+    "BOUNDS",
     "CONTRADICTED",
+    "EDITION",
     "EFFECTS",
+    "FAILED",
+    "FIRST_EDITION",
     "KINDS",
     "MIME",
     "MINIMUM_SEEDS",
-    "NOT_SUPPORTED",
     "NOT_TESTABLE",
     "NO_VERDICT",
+    "PASSED",
     "PROFILES",
+    "PROTOCOLS",
+    "RIGHT_DIRECTION",
+    "SCALES",
+    "SOURCES",
     "SUPPORTED",
+    "UNDECIDED",
+    "VERDICTS",
     "Claim",
     "Entry",
+    "Gate",
     "Ledger",
     "LedgerView",
+    "Passage",
     "Row",
     "Verdict",
     "badge",
     "check_entries",
+    "check_gates",
     "criterion",
+    "effect_text",
     "effect_words",
     "effects",
     "entries_from_notebook",
     "format_number",
+    "gate_words",
+    "gates_beside",
     "gather",
+    "interval_words",
+    "is_first_edition",
     "load_claims",
+    "load_first_edition",
+    "load_gates",
     "load_record",
     "load_records",
     "record_verdict",
     "summary",
+    "thresholds",
     "verdict",
     "verdict_html",
     "write_record",

@@ -7,49 +7,76 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-PROFILES = ("ci", "cpu", "real", "gpu")
-KINDS = ("greater", "less", "at_least", "at_most")
+PROFILES = ("ci", "cpu", "full")
+# Names that profiles once had, for those who come with an old command or an old notebook.
+FORMER_PROFILES = {"real": "full", "gpu": "full"}
+COMPARISONS = ("greater", "less")
+BOUNDS = ("at_least", "at_most")
+KINDS = (*COMPARISONS, *BOUNDS)
 EFFECTS = ("difference", "ratio")
-MINIMUM_SEEDS = 3
+# What sort of number a run gives, which decides the interval: see `verdicts`.
+SCALES = ("mean", "correlation", "share", "yes_no", "sign")
+SOURCES = ("review", "paper", "ours")
+PROTOCOLS = ("same data", "public data", "simulated")
+MINIMUM_SEEDS = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One line of ``claims.yml``: a statement of the review and the criterion by which it is judged.
+    """One line of ``claims.yml``: a statement and the criterion by which it is judged.
 
-    ``kind`` ``greater``/``less`` compares with a control, ``at_least``/``at_most`` with the bound that
-    ``smallest_effect`` then is. ``effect`` ``ratio`` measures ``greater``/``less`` as a factor instead of a
-    difference. ``testable`` is True or the reason why the claim cannot be tested here; then no criterion is
+    ``source`` says who states it: the ``review``, the ``paper`` of the method, or this book (``ours``). ``place`` is
+    where, as exactly as can be said: "Sec. 2.1, Eq. 4", or for a paper its key in the bibliography first:
+    "metz2017, Fig. 2". ``protocol`` says how near our data are to those of the source, for all profiles or by profile.
+
+    ``kind`` ``greater``/``less`` compares with a control and asks for ``smallest_effect``, a difference or (``effect``
+    ``ratio``) a factor. ``at_least``/``at_most`` compare with ``bound``; a bound that is missed by no more than
+    ``margin`` is nearly kept. ``scale`` is what sort of number a run gives (`SCALES`). ``gate`` names what must hold
+    before the numbers say anything (`gates`). A ``check`` is true by construction: a test of the code, and not counted
+    among the claims. ``testable`` is True or the reason why the claim cannot be tested here; then no criterion is
     needed.
     """
 
     id: str
-    section: str
     row: int
     chapter: str
     claim: str
+    source: str = "review"
+    place: str = ""
+    protocol: str | Mapping[str, str] = ""
     metric: str = ""
     unit: str = ""
     kind: str = ""
-    smallest_effect: float = math.nan
+    scale: str = "mean"
     effect: str = "difference"
+    smallest_effect: float = math.nan
+    bound: float = math.nan
+    margin: float = 0.0
     control: str | None = None
+    gate: tuple[str, ...] = ()
+    check: bool = False
     seeds: int = 0
     testable: bool | str = True
-    history: tuple[Any, ...] = ()
-    profiles: tuple[str, ...] = ("cpu", "real", "gpu")
+    history: tuple[Any, ...] = field(default=())
+    profiles: tuple[str, ...] = ("cpu", "full")
 
     def expected_at(self, profile: str) -> bool:
         """Whether a run at ``profile`` must give a value; ``ci`` runs everything that ``cpu`` does."""
         return self.testable is True and ("cpu" if profile == "ci" else profile) in self.profiles
 
+    def protocol_at(self, profile: str) -> str:
+        """One of `PROTOCOLS`, or nothing where the claim has no value at ``profile``."""
+        profile = "cpu" if profile == "ci" else profile
+        return self.protocol if isinstance(self.protocol, str) else self.protocol.get(profile, "")
 
-_ALWAYS = ("section", "row", "chapter", "claim")
-_CRITERION = ("metric", "kind", "smallest_effect", "seeds")
+
+_ALWAYS = ("source", "place", "row", "chapter", "claim")
+_CRITERION = ("metric", "kind", "protocol", "seeds")
 
 
 def load_claims(path: str | Path | None = None) -> dict[str, Claim]:
@@ -65,9 +92,13 @@ def load_claims(path: str | Path | None = None) -> dict[str, Claim]:
         FileNotFoundError: there is no such file.
         ValueError: two claims with one id, a missing or unknown field, or a field that makes no sense.
     """
-    import yaml
-
     path = shipped("claims.yml") if path is None else Path(path)
+    return {name: _claim(name, entry, path) for name, entry in read_mapping(path, "claim ids to claims").items()}
+
+
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """The mapping in a YAML file. ValueError where it is none, is empty, or has a key twice."""
+    import yaml
 
     class Loader(yaml.SafeLoader):
         """YAML keeps the last of two equal keys without a word; here that would lose a claim."""
@@ -84,8 +115,8 @@ def load_claims(path: str | Path | None = None) -> dict[str, Claim]:
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(data, dict) or not data:
-        raise ValueError(f"{path}: expected a mapping from claim ids to claims")
-    return {str(name): _claim(str(name), entry, path) for name, entry in data.items()}
+        raise ValueError(f"{path}: expected a mapping from {what}")
+    return {str(name): entry for name, entry in data.items()}
 
 
 def _claim(name: str, entry: Any, path: Path) -> Claim:
@@ -98,7 +129,7 @@ def _claim(name: str, entry: Any, path: Path) -> Claim:
         "an id is the row's two digits, a hyphen and a slug of a-z, 0-9 and hyphens",
     )
     demand(isinstance(entry, dict), "expected a mapping of fields")
-    known = [field.name for field in fields(Claim) if field.name != "id"]
+    known = [one.name for one in fields(Claim) if one.name != "id"]
     unknown = sorted(str(key) for key in entry if key not in known)
     demand(not unknown, f"unknown field {', '.join(unknown)}; known are {', '.join(known)}")
     testable = entry.get("testable", True)
@@ -111,8 +142,7 @@ def _claim(name: str, entry: Any, path: Path) -> Claim:
     demand(not missing, f"missing field {', '.join(missing)}")
 
     entry = {key: value for key, value in entry.items() if value is not None}
-    texts = ("section", "chapter", "claim", "metric", "unit", "control")
-    for key in texts:
+    for key in ("source", "place", "chapter", "claim", "metric", "unit", "control"):
         demand(isinstance(entry.get(key, ""), str), f"{key} must be text (put it in quotes)")
     demand(
         _whole(entry["row"]) and name.startswith(f"{entry['row']:02d}-"),
@@ -122,34 +152,72 @@ def _claim(name: str, entry: Any, path: Path) -> Claim:
         re.fullmatch(r"\d\d_[a-z0-9_]+", entry["chapter"]) is not None,
         f"chapter {entry['chapter']!r} is not a notebook's name such as 02_wasserstein",
     )
+    demand(entry["source"] in SOURCES, f"source {entry['source']!r} is none of {', '.join(SOURCES)}")
     demand(isinstance(entry.get("history", []), list), "history must be a list")
+    demand(isinstance(entry.get("check", False), bool), "check is true or false")
     profiles = entry.get("profiles", ["cpu"])
+    demand(isinstance(profiles, list) and bool(profiles), f"profiles must be a list out of {', '.join(PROFILES)}")
+    for profile in profiles:
+        demand(
+            profile not in FORMER_PROFILES,
+            f"there is no profile {profile!r} any more: {FORMER_PROFILES.get(profile)!r} took its place",
+        )
+        demand(profile in PROFILES, f"profiles must be a list out of {', '.join(PROFILES)}")
+    gate = entry.get("gate", [])
+    gate = [gate] if isinstance(gate, str) else gate
     demand(
-        isinstance(profiles, list) and bool(profiles) and set(profiles) <= set(PROFILES),
-        f"profiles must be a list out of {', '.join(PROFILES)}",
+        isinstance(gate, list) and all(isinstance(one, str) for one in gate),
+        "gate is the name of a gate, or a list of names",
     )
     if testable is True:
-        kind, effect, smallest = entry["kind"], entry.get("effect", "difference"), entry["smallest_effect"]
-        demand(kind in KINDS, f"kind {kind!r} is none of {', '.join(KINDS)}")
-        demand(effect in EFFECTS, f"effect {effect!r} is none of {', '.join(EFFECTS)}")
-        demand(_number(smallest) and math.isfinite(smallest), "smallest_effect must be a finite number")
-        demand(
-            _whole(entry["seeds"]) and entry["seeds"] >= MINIMUM_SEEDS,
-            f"seeds must be a whole number, at least {MINIMUM_SEEDS}",
-        )
-        if kind in ("greater", "less"):
-            demand(bool(entry.get("control")), f"kind {kind} needs a control to compare with")
-            demand(
-                smallest > (1 if effect == "ratio" else 0),
-                "smallest_effect must be above 1 for a ratio and above 0 for a difference: a tie is none",
-            )
-        else:
-            demand(effect == "difference", f"kind {kind} compares with a bound and takes no ratio")
-        entry["smallest_effect"] = float(smallest)
-    for key in ("history", "profiles"):
+        _check_protocol(entry["protocol"], entry.get("profiles", ["cpu", "full"]), demand)
+        _check_criterion(entry, demand)
+    entry["gate"] = gate
+    for key in ("history", "profiles", "gate"):
         if key in entry:
             entry[key] = tuple(entry[key])
     return Claim(id=name, **entry)
+
+
+def _check_protocol(protocol: Any, profiles: list[str], demand: Any) -> None:
+    one_each = isinstance(protocol, dict)
+    values = list(protocol.values()) if one_each else [protocol]
+    demand(all(value in PROTOCOLS for value in values), f"protocol {protocol!r}: there are {', '.join(PROTOCOLS)}")
+    demand(
+        not one_each or set(protocol) == set(profiles),
+        f"protocol by profile must name each of {', '.join(profiles)}, and no other",
+    )
+
+
+def _check_criterion(entry: dict[str, Any], demand: Any) -> None:
+    """Demands what a criterion needs, and turns its numbers into floats."""
+    kind, effect, scale = entry["kind"], entry.get("effect", "difference"), entry.get("scale", "mean")
+    demand(kind in KINDS, f"kind {kind!r} is none of {', '.join(KINDS)}")
+    demand(effect in EFFECTS, f"effect {effect!r} is none of {', '.join(EFFECTS)}")
+    demand(scale in SCALES, f"scale {scale!r} is none of {', '.join(SCALES)}")
+    demand(scale == "mean" or effect == "difference", f"scale {scale} takes no ratio")
+    demand(
+        _whole(entry["seeds"]) and entry["seeds"] >= MINIMUM_SEEDS,
+        f"seeds must be a whole number, at least {MINIMUM_SEEDS}",
+    )
+    numbers = ("smallest_effect",) if kind in COMPARISONS else ("bound", "margin")
+    others = {"smallest_effect", "bound", "margin"} - set(numbers)
+    if stray := sorted(others & set(entry)):
+        demand(False, f"kind {kind} takes no {', '.join(stray)}, but {numbers[0]}")
+    demand(numbers[0] in entry, f"kind {kind} needs {numbers[0]}")
+    for key in numbers:
+        value = entry.get(key, 0)
+        demand(_number(value) and math.isfinite(value), f"{key} must be a finite number")
+        entry[key] = float(value)
+    if kind in COMPARISONS:
+        demand(bool(entry.get("control")), f"kind {kind} needs a control to compare with")
+        demand(
+            entry["smallest_effect"] > (1 if effect == "ratio" else 0),
+            "smallest_effect must be above 1 for a ratio and above 0 for a difference: a tie is none",
+        )
+    else:
+        demand(effect == "difference", f"kind {kind} compares with a bound and takes no ratio")
+        demand(entry["margin"] >= 0, "margin must not be below 0")
 
 
 def _whole(value: Any) -> bool:
@@ -171,6 +239,8 @@ def shipped(name: str) -> Path:
 
 
 def known_profile(profile: str) -> str:
+    if profile in FORMER_PROFILES:
+        raise ValueError(f"there is no profile {profile!r} any more: {FORMER_PROFILES[profile]!r} took its place")
     if profile not in PROFILES:
         raise ValueError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
     return profile

@@ -1,4 +1,8 @@
-"""Records: the values of several seeds of a chapter, as JSON, and what follows from them."""
+"""Records: the values of several seeds of a chapter, as JSON, and what follows from them.
+
+Among its "claims" a record has the values of gates, too; no gate is called as a claim is. A record says of which
+edition its chapter was. Those of the first edition, made before there were gates, are kept as they are and in no tally.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,12 @@ from typing import Any
 
 from medgan_lib.files.atomic import write_atomic
 from medgan_lib.ledger.claims import PROFILES, Claim, known_profile, load_claims, shipped
+from medgan_lib.ledger.gates import SHARE, Gate, gates_beside
 from medgan_lib.ledger.verdicts import NOT_TESTABLE, Verdict, finite_number, verdict
-from medgan_lib.ledger.words import criterion
+from medgan_lib.ledger.words import criterion, format_number, gate_words
 
 MIME = "application/vnd.medgan.claims+json"
+EDITION = 2  # whose verdicts are counted
 _RECORD_KEYS = (
     "chapter",
     "profile",
@@ -28,7 +34,7 @@ _RECORD_KEYS = (
 
 
 def entries_from_notebook(notebook: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
-    """The values that an executed notebook (an nbformat node or plain dict) recorded, by claim id.
+    """The values that an executed notebook (an nbformat node or plain dict) recorded, by claim id and name of gate.
 
     Raises:
         ValueError: the notebook shows no ledger, or two ledgers give one claim.
@@ -68,36 +74,46 @@ def gather(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[st
             "value": [run[name]["value"] for run in runs],
             "control": None if None in controls else controls,
         }
+        if all("of" in run[name] for run in runs):
+            claims[name]["of"] = [run[name]["of"] for run in runs]
     return claims
 
 
 def check_entries(entries: Iterable[str], chapter: str, profile: str, claims: Mapping[str, Claim]) -> None:
-    """Raise ValueError, naming the claims, unless ``entries`` are what a run of the chapter must record."""
+    """Raise ValueError, naming them, unless ``entries`` are the claims and gates that a run of the chapter records."""
     entries = set(entries)
     own = {name: claim for name, claim in claims.items() if claim.chapter == chapter}
-    if stray := sorted(entries - set(own)):
+    gates = dict.fromkeys(gate for claim in own.values() for gate in claim.gate)
+    if stray := sorted(entries - set(own) - set(gates)):
         raise ValueError(
             f"value without a claim of chapter {chapter}: {', '.join(stray)}; "
-            f"its claims are {', '.join(own) or 'none'}"
+            f"its claims and their gates are {', '.join((*own, *gates)) or 'none'}"
         )
-    if silent := [name for name, claim in own.items() if claim.expected_at(profile) and name not in entries]:
+    due = [claim for claim in own.values() if claim.expected_at(profile)]
+    if silent := [claim.id for claim in due if claim.id not in entries]:
         raise ValueError(
             f"claim without a value in chapter {chapter} at profile {profile}: {', '.join(silent)}"
         )
+    if shut := sorted({gate for claim in due for gate in claim.gate} - entries):
+        raise ValueError(f"gate without a value in chapter {chapter} at profile {profile}: {', '.join(shut)}")
     if spoken := [name for name in own if name in entries and own[name].testable is not True]:
         raise ValueError(f"value for a claim that is declared not testable: {', '.join(spoken)}")
 
 
 def write_record(
-    path: str | Path, record: Mapping[str, Any], claims: Mapping[str, Claim] | None = None
+    path: str | Path,
+    record: Mapping[str, Any],
+    claims: Mapping[str, Claim] | None = None,
+    gates: Mapping[str, Gate] | None = None,
 ) -> None:
     """Check a record, add its verdicts and write it atomically as JSON.
 
     Args:
         path: where to; folders are made. An earlier record stays whole until the new one replaces it.
         record: ``chapter``, ``profile``, ``seeds``, ``seconds`` (one per seed), ``fingerprint``,
-            ``parameters``, ``environment`` and ``claims`` (see :func:`gather`).
+            ``parameters``, ``environment`` and ``claims`` (see :func:`gather`); what else it has is kept.
         claims: the criteria; by default :func:`load_claims`.
+        gates: by default :func:`load_gates`.
 
     Raises:
         ValueError: a claim without a value, a value without a claim, a value that is not finite, or a number
@@ -105,16 +121,16 @@ def write_record(
     """
     path = Path(path)
     claims = load_claims() if claims is None else claims
+    gates = gates_beside(None) if gates is None else gates
     _check_record(record, f"record {path.name}")
     check_entries(record["claims"], record["chapter"], record["profile"], claims)
-    judged = {
-        name: {
-            "value": entry["value"],
-            "control": entry.get("control"),
-            "verdict": record_verdict(claims[name], record).verdict,
-        }
-        for name, entry in record["claims"].items()
-    }
+    judged = {}
+    for name, entry in record["claims"].items():
+        if name in claims:
+            said = record_verdict(claims[name], record, gates).verdict
+        else:
+            said = "held" if gates[name].holds_in(entry["value"]) else "did not hold"
+        judged[name] = {"control": None, **entry, "verdict": said}
     text = json.dumps({**record, "claims": judged}, indent=2, allow_nan=False, default=_plain) + "\n"
     write_atomic(path, text)
 
@@ -136,9 +152,9 @@ def _check_record(record: Any, where: str) -> None:
     if len(record["seconds"]) != len(seeds):
         raise ValueError(f"{where}: {len(seeds)} seeds but {len(record['seconds'])} values of seconds")
     for name, entry in record["claims"].items():
-        for what in ("value", "control"):
+        for what in ("value", "control", "of"):
             numbers = entry.get(what)
-            if numbers is None and what == "control":
+            if numbers is None and what != "value":
                 continue
             if not isinstance(numbers, (list, tuple)) or len(numbers) != len(seeds):
                 count = len(numbers) if isinstance(numbers, (list, tuple)) else "no list of"
@@ -173,6 +189,27 @@ def load_record(profile: str, chapter: str, reference: str | Path | None = None)
     return record
 
 
+def load_first_edition(chapter: str, reference: str | Path | None = None) -> dict[str, Any] | None:
+    """What the first edition recorded of a chapter on public data, or None.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    folder = _reference(reference)
+    path = folder / "first_edition" / f"{chapter}.json" if folder else None
+    if path is None or not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); take it from the book's repository again") from error
+
+
+def is_first_edition(record: Mapping[str, Any]) -> bool:
+    """Whether the record's chapter has not been rebuilt yet: then its verdicts are in no tally."""
+    return record.get("edition", 1) < EDITION
+
+
 def load_records(profile: str | None = None, reference: str | Path | None = None) -> list[dict[str, Any]]:
     """All recorded references, or those of one profile, by profile and chapter."""
     folder = _reference(reference)
@@ -190,12 +227,47 @@ def _reference(reference: str | Path | None) -> Path | None:
         return None
 
 
-def record_verdict(claim: Claim, record: Mapping[str, Any]) -> Verdict:
-    """The verdict that a record gives; "not testable here" where its profile cannot test the claim."""
+def record_verdict(
+    claim: Claim, record: Mapping[str, Any], gates: Mapping[str, Gate] | None = None
+) -> Verdict:
+    """The verdict that a record gives.
+
+    "not testable here" where its profile cannot test the claim, and where a gate of the claim did not hold, whatever
+    the values are. ``gates`` are by default those shipped.
+    """
     if claim.testable is True and not claim.expected_at(record["profile"]):
         return Verdict(NOT_TESTABLE, reason=f"tested at profile {', '.join(claim.profiles)}")
+    if claim.testable is True and claim.gate:
+        shut = shut_gate(claim, record, gates_beside(None) if gates is None else gates)
+        if shut:
+            return Verdict(NOT_TESTABLE, reason=shut)
     entry = record["claims"].get(claim.id)
-    return verdict(claim, entry["value"], entry.get("control")) if entry else unmeasured(claim)
+    if entry is None:
+        return unmeasured(claim)
+    return verdict(claim, entry["value"], entry.get("control"), entry.get("of"))
+
+
+def shut_gate(claim: Claim, record: Mapping[str, Any], gates: Mapping[str, Gate]) -> str:
+    """Why the claim's numbers say nothing: the first of its gates that did not hold, in words; "" if all held.
+
+    A record of the first edition has no gates and passes: it is in no tally.
+    """
+    for name in claim.gate:
+        gate = gates[name]
+        entry = record["claims"].get(name)
+        if entry is None:
+            if is_first_edition(record):
+                continue
+            return f"its gate was not measured: {gate.question}"
+        values = entry["value"]
+        if not gate.holds_in(values):
+            held = sum(map(gate.holds, values))
+            middle = sorted(values)[len(values) // 2]
+            return (
+                f"{gate.fails} {gate.metric}: {format_number(middle, gate.unit)} (median), asked "
+                f"{gate_words(gate)}; held in {held} of {len(values)} seeds, needed in {SHARE:.0%}"
+            )
+    return ""
 
 
 def unmeasured(claim: Claim) -> Verdict:
@@ -207,7 +279,8 @@ class Row:
     """One claim with what a record says about it, for tables.
 
     ``value`` and ``control`` are means over seeds (None if not recorded); ``stored`` is the verdict written
-    with the record: it differs from ``verdict.verdict`` if the criterion was changed after the recorded run.
+    with the record: it differs from ``verdict.verdict`` if the criterion was changed after the recorded run (None in
+    the first edition, which had other verdicts).
     """
 
     claim: Claim
@@ -219,16 +292,20 @@ class Row:
 
 
 def summary(
-    claims: Mapping[str, Claim], record: Mapping[str, Any] | None, chapter: str | None = None
+    claims: Mapping[str, Claim],
+    record: Mapping[str, Any] | None,
+    chapter: str | None = None,
+    gates: Mapping[str, Gate] | None = None,
 ) -> list[Row]:
     """One row per claim of the record's chapter (``chapter`` where there is no record, else all claims)."""
+    gates = gates_beside(None) if gates is None else gates
     chapter = record["chapter"] if record else chapter
     rows = []
     for claim in claims.values():
         if chapter not in (None, claim.chapter):
             continue
         entry = record["claims"].get(claim.id, {}) if record else {}
-        result = record_verdict(claim, record) if record else unmeasured(claim)
+        result = record_verdict(claim, record, gates) if record else unmeasured(claim)
         rows.append(
             Row(
                 claim,
@@ -236,7 +313,7 @@ def summary(
                 _mean(entry.get("value")),
                 _mean(entry.get("control")),
                 result,
-                entry.get("verdict"),
+                None if record is None or is_first_edition(record) else entry.get("verdict"),
             )
         )
     return rows

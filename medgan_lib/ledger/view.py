@@ -5,23 +5,32 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from medgan_lib.ledger.claims import Claim, known_profile, load_claims
-from medgan_lib.ledger.records import MIME, check_entries, load_record, record_verdict, unmeasured
+from medgan_lib.ledger.gates import Gate, check_gates, gates_beside
+from medgan_lib.ledger.records import (
+    MIME,
+    check_entries,
+    is_first_edition,
+    load_record,
+    record_verdict,
+    unmeasured,
+)
 from medgan_lib.ledger.verdicts import SUPPORTED, effects, finite_number, judge
-from medgan_lib.ledger.words import criterion, effect_text, format_number, verdict_html
+from medgan_lib.ledger.words import badge, criterion, effect_text, format_number, gate_words, verdict_html
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What one run measured for one claim, in the claim's unit."""
+    """What one run measured for one claim, in the claim's unit; of a share also of how many."""
 
     claim: Claim
     value: float
-    control: float | None
+    control: float | None = None
+    of: int | None = None
 
     def __repr__(self) -> str:
         control = "" if self.control is None else f", control {self.control:.4g}"
@@ -30,20 +39,37 @@ class Entry:
 
     @property
     def effect(self) -> float:
-        """This run's effect, oriented as in :func:`effects`."""
+        """This run's effect, as :func:`effects` has it."""
         return effects(self.claim, [self.value], None if self.control is None else [self.control])[0]
 
     @property
     def met(self) -> bool:
         """Whether this one run meets the criterion. That is no verdict, which takes several seeds."""
-        claim = self.claim
-        return (
-            claim.testable is True
-            and judge(
-                claim.kind, self.effect, self.effect, claim.smallest_effect, 1e-9 * abs(claim.smallest_effect)
-            )
-            == SUPPORTED
-        )
+        return self.claim.testable is True and judge(self.claim, self.effect, self.effect) == SUPPORTED
+
+    def data(self) -> dict[str, float | int | None]:
+        """As the notebook's output and the record have it."""
+        known = {"value": self.value, "control": self.control}
+        return known if self.of is None else {**known, "of": self.of}
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What one run measured at a gate."""
+
+    gate: Gate
+    value: float
+
+    def __repr__(self) -> str:
+        return f"{self.gate.id}: {self.gate.metric} {self.value:.4g} {self.gate.unit}".rstrip() + f": {self.words}"
+
+    @property
+    def words(self) -> str:
+        """Whether the gate held, and what it asks for."""
+        return f"{'held' if self.gate.holds(self.value) else 'did not hold'} (asked: {gate_words(self.gate)})"
+
+    def data(self) -> dict[str, float | None]:
+        return {"value": self.value, "control": None}
 
 
 class Ledger:
@@ -57,7 +83,7 @@ class Ledger:
             given.
 
     Raises:
-        ValueError: unknown profile, or a chapter that has no claims.
+        ValueError: unknown profile, a chapter that has no claims, or a claim whose gate does not exist.
     """
 
     def __init__(
@@ -77,19 +103,41 @@ class Ledger:
         if reference is None and claims is not None:
             reference = Path(claims).parent / "reference"
         self.reference = reference
+        gates = gates_beside(claims)
+        check_gates(self.claims, gates)
+        asked = dict.fromkeys(name for claim in self.claims.values() for name in claim.gate)
+        self.gates = {name: gates[name] for name in asked}
+        self.known_gates = gates
         self.entries: dict[str, Entry] = {}
+        self.passages: dict[str, Passage] = {}
 
-    def record(self, claim_id: str, value: Any, control: Any = None) -> Entry:
+    def gate(self, name: str, value: Any) -> Passage:
+        """Note what this run measured at a gate, whose bounds are in ``gates.yml``.
+
+        Raises:
+            ValueError: no claim of this chapter asks for this gate, it has a value already, or the value is not a
+                finite number.
+        """
+        if name not in self.gates:
+            asked = ", ".join(self.gates) or "none"
+            raise ValueError(f"no claim of chapter {self.chapter} asks for a gate {name!r}; they ask for {asked}")
+        if name in self.passages:
+            raise ValueError(f"gate {name} already has a value; one run gives one value")
+        self.passages[name] = Passage(self.gates[name], finite_number(name, "value", value))
+        return self.passages[name]
+
+    def record(self, claim_id: str, value: Any, control: Any = None, *, of: int | None = None) -> Entry:
         """Note what this run measured for a claim.
 
         Args:
             claim_id: an id of this chapter in ``claims.yml``.
             value: a finite number, in the claim's unit (a scalar of NumPy or PyTorch will do).
             control: the same for the claim's control; None if it has none.
+            of: of a share, the number of trials that value and control are a share of.
 
         Raises:
-            ValueError: an unknown id, a second value for one claim, a value that is not a finite number, or a
-                control that is missing or superfluous.
+            ValueError: an unknown id, a second value for one claim, a value that is not a finite number or not in the
+                range of its scale, a control that is missing or superfluous, or the same of ``of``.
         """
         if claim_id not in self.claims:
             raise ValueError(
@@ -100,10 +148,16 @@ class Ledger:
         claim = self.claims[claim_id]
         if claim.testable is not True:
             raise ValueError(f"claim {claim_id} is declared not testable: {claim.testable}")
+        if (claim.scale == "share") != (of is not None):
+            need = "is a share: say of how many, of=n" if of is None else f"is no share but a {claim.scale}"
+            raise ValueError(f"claim {claim_id} {need}")
+        if of is not None and (isinstance(of, bool) or not isinstance(of, int) or of < 1):
+            raise ValueError(f"claim {claim_id}: of is {of!r}, but must be a whole number of at least 1")
         entry = Entry(
             claim,
             finite_number(claim_id, "value", value),
             None if control is None else finite_number(claim_id, "control", control),
+            of,
         )
         _ = entry.effect  # a missing control or a ratio of nothing should fail in the cell that caused it
         self.entries[claim_id] = entry
@@ -113,11 +167,12 @@ class Ledger:
         """The table of this chapter's claims, as the last expression of a cell.
 
         Raises:
-            ValueError: claims of this chapter that got no value.
+            ValueError: claims of this chapter, or gates of theirs, that got no value.
         """
-        check_entries(self.entries, self.chapter, self.profile, self.claims)
+        check_entries((*self.entries, *self.passages), self.chapter, self.profile, self.claims)
         shown = "cpu" if self.profile == "ci" else self.profile
-        return LedgerView(self.claims, dict(self.entries), load_record(shown, self.chapter, self.reference))
+        record = load_record(shown, self.chapter, self.reference)
+        return LedgerView(self.claims, dict(self.entries), record, self.known_gates, dict(self.passages))
 
 
 @dataclass(frozen=True)
@@ -127,6 +182,8 @@ class LedgerView:
     claims: Mapping[str, Claim]
     entries: Mapping[str, Entry]
     reference: Mapping[str, Any] | None
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+    passages: Mapping[str, Passage] = field(default_factory=dict)
 
     def rows(self) -> list[tuple[str, str, str, str, str, str]]:
         """Claim, measured, control, criterion, this run, recorded verdict (HTML) of each claim."""
@@ -145,8 +202,9 @@ class LedgerView:
             elif self.reference is None:
                 recorded = "not recorded yet"
             else:
-                result = record_verdict(claim, self.reference)
-                recorded = verdict_html(claim, result, self.reference["profile"])
+                result = record_verdict(claim, self.reference, self.gates)
+                old = is_first_edition(self.reference)
+                recorded = verdict_html(claim, result, self.reference["profile"], old)
             rows.append((claim.claim, measured, control, criterion(claim), run, recorded))
         return rows
 
@@ -155,10 +213,11 @@ class LedgerView:
             [html.unescape(re.sub(r"<[^>]*>", " ", cell)).replace("  ", " ").strip() for cell in row]
             for row in self.rows()
         ]
-        return "\n\n".join(
+        gates = [f"gate {passage!r}" for passage in self.passages.values()]
+        return "\n\n".join([*gates, *(
             "\n".join((f"{name}: {row[0]}", *(f"  {cell}" for cell in row[1:] if cell != "–")))
             for name, row in zip(self.claims, plain, strict=True)
-        )
+        )])
 
     def _repr_html_(self) -> str:
         names = ("Claim", "Measured", "Control", "Criterion", "This run", "Recorded verdict")
@@ -172,12 +231,21 @@ class LedgerView:
                 + f'<td style="text-align:left">{recorded}</td></tr>'
             )
         caption = "Claims of this chapter, what this run measured, and the recorded verdicts"
-        return (
+        return self._gates_html() + (
             f'<div role="region" aria-label="{caption}" tabindex="0" style="overflow-x:auto"><table>'
             f'<caption style="text-align:left;caption-side:top">{caption}</caption>'
             f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
         )
 
+    def _gates_html(self) -> str:
+        """A line a gate: its question, what this run measured, and whether it held."""
+        lines = []
+        for one in self.passages.values():
+            held = badge("gate held" if one.gate.holds(one.value) else "gate did not hold")
+            words = f"{one.gate.question} {one.gate.metric}: {format_number(one.value, one.gate.unit)}, {one.words}."
+            lines.append(f"<li>{held} {html.escape(words)}</li>")
+        return f'<ul style="list-style:none;padding-left:0">{"".join(lines)}</ul>' if lines else ""
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        data = {name: {"value": e.value, "control": e.control} for name, e in self.entries.items()}
+        data = {name: entry.data() for name, entry in {**self.entries, **self.passages}.items()}
         return {"text/plain": repr(self), "text/html": self._repr_html_(), MIME: data}

@@ -5,17 +5,32 @@ from __future__ import annotations
 import html
 import math
 
-from medgan_lib.ledger.claims import Claim
-from medgan_lib.ledger.verdicts import CONTRADICTED, NO_VERDICT, NOT_SUPPORTED, NOT_TESTABLE, SUPPORTED, Verdict
+from medgan_lib.ledger.claims import BOUNDS, COMPARISONS, Claim
+from medgan_lib.ledger.gates import Gate
+from medgan_lib.ledger.verdicts import (
+    CONTRADICTED,
+    FAILED,
+    NO_VERDICT,
+    NOT_TESTABLE,
+    PASSED,
+    RIGHT_DIRECTION,
+    SUPPORTED,
+    UNDECIDED,
+    Verdict,
+)
 
 # The mark repeats in shape what the colour says; mid-tone colours are seen on light and dark pages.
-_BADGES = {
+BADGES = {
     SUPPORTED: ("✓", "#1a9850"),
-    NOT_SUPPORTED: ("○", "#b8860b"),
+    RIGHT_DIRECTION: ("↗", "#3b8ec2"),
+    UNDECIDED: ("○", "#b8860b"),
     CONTRADICTED: ("✗", "#d6404e"),
     NOT_TESTABLE: ("–", "#808080"),
     NO_VERDICT: ("…", "#808080"),
+    PASSED: ("✓", "#808080"),
+    FAILED: ("✗", "#d6404e"),
 }
+FIRST_EDITION = "first edition"
 
 
 def format_number(value: float, unit: str = "", *, signed: bool = False) -> str:
@@ -42,58 +57,67 @@ def criterion(claim: Claim) -> str:
     """What must be seen for the claim to hold, in words: "at least 3 modes more than clipping"."""
     if claim.testable is not True:
         return NOT_TESTABLE
-    factor = claim.effect == "ratio"
-    inverse = factor and claim.kind == "less"
-    number = _typeset(f"{1 / claim.smallest_effect:.3g}" if inverse else f"{claim.smallest_effect:g}")
-    if factor:
-        return f"at {'least' if claim.kind == 'greater' else 'most'} {number} times {claim.control}"
-    amount = f"{number} {claim.unit}".strip()
-    if claim.kind in ("at_least", "at_most"):
-        return f"{claim.kind.replace('_', ' ')} {amount}"
+    if claim.kind in BOUNDS:
+        return f"{claim.kind.replace('_', ' ')} {_typeset(f'{claim.bound:g}')} {claim.unit}".strip()
+    if claim.effect == "ratio":
+        inverse = claim.kind == "less"
+        number = _typeset(f"{1 / claim.smallest_effect:.3g}" if inverse else f"{claim.smallest_effect:g}")
+        return f"at {'most' if inverse else 'least'} {number} times {claim.control}"
+    amount = f"{_typeset(f'{claim.smallest_effect:g}')} {claim.unit}".strip()
     return f"at least {amount} {'more' if claim.kind == 'greater' else 'less'} than {claim.control}"
 
 
+def gate_words(gate: Gate) -> str:
+    """What a gate asks for, in words: "at least 0.9"."""
+    if math.isinf(gate.high):
+        return f"at least {_typeset(f'{gate.low:g}')} {gate.unit}".strip()
+    if math.isinf(gate.low):
+        return f"at most {_typeset(f'{gate.high:g}')} {gate.unit}".strip()
+    return f"between {_typeset(f'{gate.low:g}')} and {_typeset(f'{gate.high:g}')} {gate.unit}".strip()
+
+
 def effect_words(claim: Claim, result: Verdict) -> str:
-    """Mean effect (value minus control, or value / control), interval and number of seeds, in words."""
+    """Mean effect (value − control, or value / control), interval and number of seeds, in words."""
     if result.effect is None:
         return result.reason
     text = effect_text(claim, result.effect, claim.unit)
-    if result.low is not None and result.high is not None:
-        ends = sorted((_natural(claim, result.low), _natural(claim, result.high)))
-        text += f" (95 % interval {' to '.join(_signed(claim, end) for end in ends)})"
+    if result.low is not None:
+        text += f" ({interval_words(claim, result)})"
     planned = f" of {claim.seeds} planned" if result.n < claim.seeds else ""
-    return f"{text}, {result.n}{planned} seed{'' if result.n == 1 and not planned else 's'}"
+    text += f", {result.n}{planned} seed{'' if result.n == 1 and not planned else 's'}"
+    return f"{text}; {result.reason}" if result.reason else text
 
 
-def _natural(claim: Claim, effect: float) -> float:
-    """The oriented effect as readers expect it: value − control, value / control."""
-    if claim.kind != "less":
-        return effect
-    return 1 / effect if claim.effect == "ratio" else -effect
+def interval_words(claim: Claim, result: Verdict) -> str:
+    """The interval over seeds, in words; "" where there is none."""
+    if result.low is None or result.high is None:
+        return ""
+    return f"95 % interval {_signed(claim, result.low)} to {_signed(claim, result.high)}"
 
 
 def _signed(claim: Claim, number: float, unit: str = "") -> str:
     if claim.effect == "ratio":
         return f"×{format_number(number)}"
-    return format_number(number, unit, signed=claim.kind in ("greater", "less"))
+    return format_number(number, unit, signed=claim.kind in COMPARISONS)
 
 
 def effect_text(claim: Claim, effect: float, unit: str) -> str:
-    return _signed(claim, _natural(claim, effect), unit)
+    return _signed(claim, effect, unit)
 
 
 def badge(name: str) -> str:
     """A verdict as HTML: mark, words and border; the text keeps the page's own colour."""
-    mark, colour = _BADGES[name]
+    mark, colour = BADGES.get(name, ("", "#808080"))
+    sign = f'<span aria-hidden="true">{mark} </span>' if mark else ""
     return (
         f'<span style="border:1px solid {colour};border-left-width:.4em;border-radius:.3em;'
-        f'padding:.05em .4em;white-space:nowrap"><span aria-hidden="true">{mark} </span>'
-        f"{html.escape(name)}</span>"
+        f'padding:.05em .4em;white-space:nowrap">{sign}{html.escape(name)}</span>'
     )
 
 
-def verdict_html(claim: Claim, result: Verdict, profile: str = "") -> str:
+def verdict_html(claim: Claim, result: Verdict, profile: str = "", first_edition: bool = False) -> str:
     """Badge, effect with interval, number of seeds and the profile that they were measured at, as HTML."""
     where = f"profile {profile}" if profile and result.n else ""
     words = "; ".join(part for part in (effect_words(claim, result), where) if part)
-    return badge(result.verdict) + (f"<br>{html.escape(words)}" if words else "")
+    marks = badge(result.verdict) + (f" {badge(FIRST_EDITION)}" if first_edition else "")
+    return marks + (f"<br>{html.escape(words)}" if words else "")

@@ -227,6 +227,9 @@ class FAnoGAN(Method):
     def optimizers(self) -> dict[str, Optimizer]:
         return {"E": self.opt_E}
 
+    def further_calls(self) -> list[tuple[nn.Module, str]]:
+        return [(self.D, self.layer)]
+
 
 class _Both(nn.Module):
     """z -> G(z) and what D says of it, side by side in one row, so that `invert` searches in both at once."""

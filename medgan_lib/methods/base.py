@@ -38,6 +38,11 @@ class Method(nn.Module):
         """The players by name, whose forward passes may run in lower precision or another memory format."""
         return dict(self.named_children())
 
+    def further_calls(self) -> list[tuple[nn.Module, str]]:
+        """What ``step`` calls beside ``forward``, so that it runs in the same precision: networks with the names of
+        their methods or layers."""
+        return []
+
 
 def adam(module: nn.Module, lr: float, betas: tuple[float, float]) -> Adam:
     """Adam as one kernel for all parameters: the update of a small network is bound by overhead otherwise."""

@@ -142,3 +142,6 @@ class SemiSupervisedGAN(Method):
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {"D": self.opt_D, "G": self.opt_G}
+
+    def further_calls(self) -> list[tuple[nn.Module, str]]:
+        return [(self.D, "features")] if self.matching else []

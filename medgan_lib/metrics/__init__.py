@@ -18,6 +18,7 @@ from medgan_lib.metrics.baselines import (
 )
 from medgan_lib.metrics.copies import Memorisation, memorisation, nearest
 from medgan_lib.metrics.faults import FAULTS, spoil
+from medgan_lib.metrics.gates import beyond_guessing, gaussian_like, legible, near_modes, over_a_gaussian
 from medgan_lib.metrics.head_shape import bright_by_depth, head_mask
 from medgan_lib.metrics.information import MutualInformationGap, mutual_information, mutual_information_gap
 from medgan_lib.metrics.marginals import KS, kolmogorov_smirnov
@@ -59,6 +60,7 @@ __all__ = [
     "affine_map",
     "auc",
     "auc_interval",
+    "beyond_guessing",
     "brain_signal",
     "bright_by_depth",
     "components",
@@ -66,10 +68,12 @@ __all__ = [
     "dice",
     "features",
     "frechet",
+    "gaussian_like",
     "grey_table",
     "head_mask",
     "high_frequency_error",
     "kolmogorov_smirnov",
+    "legible",
     "look_up",
     "mae",
     "mean_image",
@@ -78,8 +82,10 @@ __all__ = [
     "modes_covered",
     "mutual_information",
     "mutual_information_gap",
+    "near_modes",
     "nearest",
     "object_dice",
+    "over_a_gaussian",
     "perfect_regression",
     "prdc",
     "proxy_a_distance",

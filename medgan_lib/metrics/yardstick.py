@@ -188,7 +188,8 @@ class Yardstick:
                 fifth of the subjects of ``train`` is kept back for it (of the images, where subjects are unknown).
             steps, batch_size, seed, device: as in `training.fit`, always in float32.
             width: channels of the first convolution.
-            checkpoint: a folder, for a file called after ``name``; None for none.
+            checkpoint: a folder, for a file called after ``name``; None for none. Chapters that ask for the same
+                yardstick share one where `training.fit` is told of a folder for that.
             faults: what it is taught; all six, but to show what a judge with fewer is blind to.
 
         Raises:
@@ -216,7 +217,7 @@ class Yardstick:
         file = None if checkpoint is None else Path(checkpoint, f"{name}.pt")
         run = training.fit(
             Lessons(net, labelled, steps, tuple(faults)), data, steps=steps, batch_size=min(batch_size, len(x)),
-            seed=seed, device=device, precision="float32", checkpoint=file,
+            seed=seed, device=device, precision="float32", checkpoint=file, shared=True,
         )  # fmt: skip
         net.to(run.device)
         return cls(net, *_examined(net, exam, labelled, contents), name)

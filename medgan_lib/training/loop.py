@@ -1,13 +1,17 @@
 """`fit` runs the steps of a method on a cohort, and nothing else in the project does.
 
-It keeps the data on the device, never waits for the device between two checks, and can be stopped and continued
-at any step: on a CPU a run that was resumed equals an uninterrupted one bit for bit.
+It keeps the data on the device where they fit, never waits for the device between two checks, and can be stopped and
+continued at any step: on a CPU a run that was resumed equals an uninterrupted one bit for bit.
 
 Two variables of the environment are for checking what was trained before. MEDGAN_TRAININGS names a file, to which each
 training adds a line of JSON at its end: "name", "label", "steps", "batch_size", "device", "precision", "digest",
-"seconds" and "memory" (the most that PyTorch held on a GPU, MB; null on a CPU). MEDGAN_FIRST_UPDATES = k stops each
-training after k updates as if it were complete: the histories repeat their last row, snapshots show the weights
-there are, and no checkpoint is read or written. The digests are then those of the whole trainings, if k is at least 50.
+"seconds", "memory" (the most that PyTorch held on a GPU, MB; null on a CPU) and "shared" (taken from another process,
+whose seconds these are). MEDGAN_FIRST_UPDATES = k stops each training after k updates as if it were complete: the
+histories repeat their last row, snapshots show the weights there are, and no checkpoint is read or written. The digests
+are then those of the whole trainings, if k is at least 50.
+
+A third one, MEDGAN_SHARED, names a folder of trainings that several chapters ask for (``shared=True``): the first
+trains, the others wait for it and load its run. The folder must be another for another version of the library's code.
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ from medgan_lib.training.placement import (
 )
 from medgan_lib.training.progress import Progress
 from medgan_lib.training.sampler import Sampler, crop_of, tensors_of
+from medgan_lib.training.shared import alone, key_of
 
 CHECK_EVERY = 25  # steps between two looks at the losses; each look waits for the device once
 SAVE_EVERY = 30.0  # seconds between two checkpoints, at most
@@ -80,6 +85,7 @@ def fit(
     every: int | None = None,
     on_snapshot: Callable[[int, nn.Module], Any] | None = None,
     crop: int | tuple[int, ...] | None = None,
+    shared: bool = False,
 ) -> Run:
     """Trains ``method`` for ``steps`` steps on ``cohort`` and returns a `Run`.
 
@@ -105,12 +111,17 @@ def fit(
         Each sample is cut at a place of its own, the same in every tensor that has the spatial size of "x" (pairs,
         masks); all others stay as they are, and so places in mm must not be among them. A UserWarning says where
         networks with instance norm have to be applied to tiles afterwards.
+    shared: whether other processes may ask for the very same training, of which there is then one run: where
+        MEDGAN_SHARED names a folder, the checkpoint is a file in there, called after all that decides the result
+        (`shared.key_of`). Without that variable as if False.
 
     Raises ValueError for arguments that make no sense, a crop larger than the images, a checkpoint that can't be read
     or belongs to another run; FloatingPointError where a loss isn't finite; OSError where a checkpoint can't be written
     (the last one stays).
     """
     _check_arguments(steps, batch_size, every)
+    if shared and on_snapshot is not None:
+        raise ValueError("a shared training has no on_snapshot: snapshots belong to one chapter")
     path = checkpoints.file_of(checkpoint, name)
     updates = _first_updates()
     if updates is not None:
@@ -119,6 +130,11 @@ def fit(
     where, precision = where_and_how(device, precision, method)
     sizes = crop_of(crop, tensors, method)
     home = next((p.device for p in method.parameters()), torch.device("cpu"))
+    folder = os.environ.get("MEDGAN_SHARED") if shared and updates is None else None
+    if folder:
+        settings = {"steps": steps, "batch_size": batch_size, "seed": seed, "crop": sizes, "precision": precision}
+        path = Path(folder, f"{key_of(method, tensors, where, **settings)}.pt")
+        cohort = tensors  # a Cohort and a dict of its tensors are the same training
     signature = {}
     if path is not None:
         signature = checkpoints.signature(
@@ -127,6 +143,8 @@ def fit(
         )  # fmt: skip
 
     with contextlib.ExitStack() as stack:
+        if folder:
+            stack.enter_context(alone(path, label(method), steps))
         stack.enter_context(own_random_state(seed, where))
         modes = {module: module.training for module in method.modules()}
         stack.callback(lambda: [setattr(module, "training", mode) for module, mode in modes.items()])
@@ -139,11 +157,12 @@ def fit(
         loop = _Loop(method, sampler, where, precision, steps, updates, every, on_snapshot, path, signature)
         if path is not None and path.exists():
             loop.load()
+        taken = bool(folder) and loop.step == steps
         loop.run()
         memory = [torch.cuda.max_memory_allocated(index) / 1e6 for index in cuda_index(where)]
 
     run = Run(method, loop.curves(), loop.snapshots, steps, loop.seconds, str(where), precision, loop.digest)
-    _note(run, name, batch_size, memory)
+    _note(run, name, batch_size, memory, taken)
     return run
 
 
@@ -341,14 +360,14 @@ def _first_updates() -> int | None:
     return int(text)
 
 
-def _note(run: Run, name: str | None, batch_size: int, memory: list[float]) -> None:
+def _note(run: Run, name: str | None, batch_size: int, memory: list[float], shared: bool) -> None:
     """Adds the line on a training to the file that MEDGAN_TRAININGS names, if there is one."""
     file = os.environ.get("MEDGAN_TRAININGS")
     if not file:
         return
     line = {"name": name, "label": label(run.method), "steps": run.steps, "batch_size": batch_size}
     line |= {"device": run.device, "precision": run.precision, "digest": run.digest}
-    line |= {"seconds": round(run.seconds, 3), "memory": round(memory[0], 1) if memory else None}
+    line |= {"seconds": round(run.seconds, 3), "memory": round(memory[0], 1) if memory else None, "shared": shared}
     with open(file, "a", encoding="utf-8") as lines:
         lines.write(json.dumps(line) + "\n")
 

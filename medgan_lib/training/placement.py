@@ -73,35 +73,51 @@ def channels_last(tensor: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def under_autocast(method: nn.Module, device: torch.device, precision: str) -> Iterator[None]:
-    """While open, the forward pass of every network of the method runs in ``precision`` and returns float32.
+    """While open, every network of the method runs in ``precision`` and returns float32.
 
-    The instance's ``forward`` is replaced instead of the network: a network that stays itself needs no care in
-    optimizers, checkpoints and copies. What a method calls beside ``forward``, such as ``D.features``, isn't cast.
+    So do the calls that a method lists as ``further_calls`` (`methods.base.Method`), such as ``D.features``. What is
+    called by a network itself is part of its pass: only what the method gets is widened. The instance's ``forward`` is
+    replaced instead of the network: a network that stays itself needs no care in optimizers, checkpoints and copies.
     """
     if precision == "float32":
         yield
         return
+    running: list[bool] = []  # filled while a network runs
 
-    def cast(forward: Callable) -> Callable:
+    def cast(call: Callable) -> Callable:
         def run(*inputs: Any, **named: Any) -> Any:
-            with torch.autocast(device.type, torch.bfloat16):
-                output = forward(*inputs, **named)
+            if running:
+                return call(*inputs, **named)
+            running.append(True)
+            try:
+                with torch.autocast(device.type, torch.bfloat16):
+                    output = call(*inputs, **named)
+            finally:
+                running.pop()
             return widened(output)
 
         return run
 
-    networks = list({id(network): network for network in method.networks().values()}.values())
-    own = [network.__dict__.get("forward") for network in networks]
-    for network in networks:
-        network.forward = cast(network.forward)
+    calls = list({(id(module), name): (module, name) for module, name in entry_points(method)}.values())
+    own = [vars(module).get(name) for module, name in calls]
+    for module, name in calls:
+        setattr(module, name, cast(getattr(module, name)))
     try:
         yield
     finally:
-        for network, forward in zip(networks, own, strict=True):
-            if forward is None:
-                del network.forward
+        for (module, name), before in zip(calls, own, strict=True):
+            if before is None:
+                delattr(module, name)
             else:
-                network.forward = forward
+                setattr(module, name, before)
+
+
+def entry_points(method: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """What a method calls in its steps, as modules and names of their methods."""
+    yield from ((network, "forward") for network in method.networks().values())
+    for network, name in getattr(method, "further_calls", list)():
+        part = getattr(network, name)
+        yield (part, "forward") if isinstance(part, nn.Module) else (network, name)
 
 
 def widened(output: Any) -> Any:

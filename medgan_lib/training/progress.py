@@ -66,6 +66,19 @@ class Progress:
             write_atomic(path, json.dumps(line) + "\n")
 
 
+@contextlib.contextmanager
+def waiting(label: str, total: int) -> Iterator[None]:
+    """Says what is waited for inside: a `Progress` at 0 of ``total`` that goes without getting any further."""
+    progress = Progress(label, total, stays=False)
+    if progress.bar is None:
+        progress.write(0)
+    try:
+        yield
+    finally:
+        if progress.bar is not None:
+            progress.bar.close()
+
+
 def watched(items: Collection[T], label: str, *, unit: str, hidden: bool = False) -> Iterator[T]:
     """The items one after the other, with a `Progress` that goes when all are done."""
     with Progress(label, len(items), unit=unit, hidden=hidden, stays=False) as progress:

@@ -1,4 +1,4 @@
-"""Minibatches of a cohort that lies on the device, whole or random crops of them."""
+"""Minibatches of a cohort that lies on the device, or on the host where it is too large: whole or random crops."""
 
 from __future__ import annotations
 
@@ -15,42 +15,76 @@ from medgan_lib.training.placement import channels_last
 
 
 class Sampler:
-    """Minibatches from shuffled passes over the cohort, drawn on the device.
+    """Minibatches from shuffled passes over the cohort, on the device.
 
     A minibatch longer than the rest of a pass goes on in the next, so small cohorts need no special case. With
     ``crop``, a size for each spatial axis, images are cut at a place drawn anew for every sample, the same in all
-    tensors of ``cropped``.
+    tensors of ``cropped``. ``storage`` is where the cohort lies, by default `storage_for` the device. All random
+    numbers are drawn on the device, so that a seed gives the same minibatches wherever the cohort lies.
     """
 
     def __init__(
-        self, tensors: dict[str, Tensor], size: int, device: torch.device, crop: tuple[int, ...] | None = None
+        self,
+        tensors: dict[str, Tensor],
+        size: int,
+        device: torch.device,
+        crop: tuple[int, ...] | None = None,
+        storage: torch.device | None = None,
     ) -> None:
-        self.tensors = {name: channels_last(tensor.to(device)) for name, tensor in tensors.items()}
+        self.storage = storage_for(tensors, device) if storage is None else storage
+        self.tensors = {name: channels_last(tensor.to(self.storage)) for name, tensor in tensors.items()}
         self.size, self.device, self.crop = size, device, crop
         self.n = len(next(iter(tensors.values())))
-        self.order, self.position = torch.empty(0, dtype=torch.int64, device=device), 0
+        self.order, self.position = torch.empty(0, dtype=torch.int64, device=self.storage), 0
         self.cropped = {} if crop is None else same_size(tensors)
 
     def draw(self) -> dict[str, Tensor]:
         while self.position + self.size > len(self.order):
-            self.order = torch.cat([self.order[self.position :], torch.randperm(self.n, device=self.device)])
-            self.position = 0
+            # From another storage this waits for the device, but once a pass.
+            shuffled = torch.randperm(self.n, device=self.device).to(self.storage)
+            self.order, self.position = torch.cat([self.order[self.position :], shuffled]), 0
         index = self.order[self.position : self.position + self.size]
         self.position += self.size
+        tensors = self.tensors
+        if self.storage != self.device:
+            tensors = {name: sent(take(tensor, index), self.device) for name, tensor in tensors.items()}
+            index = torch.arange(self.size, device=self.device)
         if self.crop is None:
-            return {name: take(tensor, index) for name, tensor in self.tensors.items()}
-        room = [here - wanted + 1 for here, wanted in zip(self.tensors["x"].shape[2:], self.crop, strict=True)]
+            return {name: take(tensor, index) for name, tensor in tensors.items()}
+        room = [here - wanted + 1 for here, wanted in zip(tensors["x"].shape[2:], self.crop, strict=True)]
         corner = [torch.randint(places, (self.size,), device=self.device) for places in room]
         return {
             name: take_crops(tensor, index, corner, self.crop) if name in self.cropped else take(tensor, index)
-            for name, tensor in self.tensors.items()
+            for name, tensor in tensors.items()
         }
 
     def state(self) -> dict[str, Any]:
         return {"order": self.order[self.position :].clone()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.order, self.position = state["order"].to(self.device), 0
+        self.order, self.position = state["order"].to(self.storage), 0
+
+
+def storage_for(tensors: dict[str, Tensor], device: torch.device) -> torch.device:
+    """The device itself, or the host where that is a GPU in which the tensors would take too much room (`fits`)."""
+    if device.type != "cuda":
+        return device
+    free = torch.cuda.mem_get_info(device)[0]
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # kept by torch for its next use
+    needed = sum(tensor.nbytes for tensor in tensors.values() if not tensor.is_cuda)
+    return device if fits(needed, free) else torch.device("cpu")
+
+
+def fits(needed: int, free: int) -> bool:
+    """Whether so many bytes leave at least half of the free ones to the networks and what they compute."""
+    return 2 * needed <= free
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on another device. The host doesn't wait until it has got to a GPU: it leaves from pinned memory."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def tensors_of(cohort: Any) -> dict[str, Tensor]:

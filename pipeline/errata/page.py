@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.errata.measured import generator_gradient, measured, short
-from pipeline.pages.context import Context, number
+from pipeline.pages.context import Context, claim_role
 from pipeline.pages.markdown import html_block, table
 
 
@@ -70,7 +70,7 @@ def slips(context: Context) -> str:
     sides = ("05-critic-orders-distances", "05-one-sided-critic-orders-distances")
     on_a_line = ""
     if all(name in context.claims for name in sides):
-        both, spared = (number(name, "value", context) for name in sides)
+        both, spared = (claim_role(name, "value", context) for name in sides)
         on_a_line = (
             "On a line, where a slope changes sign only through zero, the rank correlation of critic and distance was "
             f"{both} two-sided and {spared} one-sided (means over the recorded seeds). "

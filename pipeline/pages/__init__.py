@@ -2,24 +2,28 @@
 
 from pipeline.errata.page import deviations, slips
 from pipeline.pages.cards import data_cards
-from pipeline.pages.context import Context, number
+from pipeline.pages.context import Context, claim_role
 from pipeline.pages.filling import GENERATED, fill
+from pipeline.pages.full_scale import add_full_scale
+from pipeline.pages.ledger_page import ledger_pages
 from pipeline.pages.runs import cover_player, status, withheld
-from pipeline.pages.verdicts import forest, ledger_pages, opening, verdicts
+from pipeline.pages.verdicts import forest, opening, tally, verdicts
 
 __all__ = [
     "GENERATED",
     "Context",
+    "add_full_scale",
+    "claim_role",
     "cover_player",
     "data_cards",
     "deviations",
     "fill",
     "forest",
     "ledger_pages",
-    "number",
     "opening",
     "slips",
     "status",
+    "tally",
     "verdicts",
     "withheld",
 ]

@@ -1,4 +1,4 @@
-"""What the generated parts of pages are about: one build, its claims, records and runs; and single numbers of them."""
+"""What the generated parts of pages are about: one build, its claims, records, runs; and what prose says of a claim."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ class Context:
         return ledger.load_claims(self.root / "book" / "claims.yml")
 
     @cached_property
+    def gates(self) -> dict[str, Any]:
+        return ledger.gates_beside(self.root / "book" / "claims.yml")
+
+    @cached_property
     def records(self) -> list[dict[str, Any]]:
         return ledger.load_records(reference=self.root / "book" / "reference")
 
@@ -37,13 +41,37 @@ class Context:
         found = {record["profile"]: record for record in self.records if record["chapter"] == chapter}
         return found.get(self.profile) or found.get("cpu") or next(iter(found.values()), None)
 
+    def claims_of(self, chapter: str) -> list[Any]:
+        return [claim for claim in self.claims.values() if claim.chapter == chapter]
+
+    def verdict(self, claim: Any, record: dict[str, Any]) -> Any:
+        return ledger.record_verdict(claim, record, self.gates)
+
+    def row(self, claim: Any, record: dict[str, Any]) -> Any:
+        return ledger.summary({claim.id: claim}, record, claim.chapter, self.gates)[0]
+
+    def is_first_edition(self, chapter: str) -> bool:
+        """Whether the chapter still waits to be rebuilt: what it measured is shown, and in no tally."""
+        metadata = self.notebook(chapter).metadata
+        return metadata.get("edition", 1) < ledger.EDITION
+
     def results(self, chapter: str) -> dict[str, Any] | None:
         folder = self.runs[chapter]
         return read_json(folder / "results.json") if (folder / "notebook.ipynb").exists() else None
 
+    @cached_property
+    def _notebooks(self) -> dict[str, Any]:
+        return {}
+
+    def notebook(self, chapter: str) -> Any:
+        """The chapter's source."""
+        if chapter not in self._notebooks:
+            self._notebooks[chapter] = nbformat.read(self.root / "notebooks" / f"{chapter}.ipynb", as_version=4)
+        return self._notebooks[chapter]
+
     def title(self, chapter: str) -> str:
-        notebook = nbformat.read(self.root / "notebooks" / f"{chapter}.ipynb", as_version=4)
-        first = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
+        cells = self.notebook(chapter).cells
+        first = next((cell.source for cell in cells if cell.cell_type == "markdown"), "")
         match = re.search(r"^# (.+)$", first, re.MULTILINE)
         return match[1] if match else chapter
 
@@ -55,24 +83,57 @@ class Context:
             return True
 
 
-def number(claim_id: str, what: str, context: Context) -> str:
-    """Mean ``value`` or ``control``, ``effect`` with its interval, or ``verdict``, from the claim's record."""
+NOT_RECORDED = "not recorded yet"
+PARTS = ("value", "control", "effect", "verdict")
+
+
+def claim_role(claim_id: str, part: str, context: Context) -> str:
+    """What ``{claim}`id` `` shows: value, control, unit, seeds and verdict, as a link to the claim in the ledger.
+
+    With a ``part``, as in ``{claim}`id:value` ``, only that: mean value or control, effect with its interval, verdict.
+    UserError for a claim or a part that does not exist.
+    """
     if claim_id not in context.claims:
-        raise UserError(f"unknown claim {claim_id!r}; there are: {', '.join(context.claims)}")
+        raise UserError(f"{{claim}}`{claim_id}`: there is no such claim. {_similar(claim_id, context)}")
+    if part and part not in PARTS:
+        raise UserError(f"{{claim}}`{claim_id}:{part}`: there are {', '.join(PARTS)}")
     claim = context.claims[claim_id]
     record = context.record(claim.chapter)
-    if record is None or (what != "verdict" and claim_id not in record["claims"]):
-        return "(not recorded yet)"
-    result = ledger.record_verdict(claim, record)
-    if what == "verdict":
-        return result.verdict
-    if what == "effect":
-        return ledger.effect_words(claim, result)
-    if what not in ("value", "control"):
-        raise UserError(f"{claim_id}:{what}: there are value, control, effect and verdict")
-    row = next(row for row in ledger.summary(context.claims, record) if row.claim.id == claim_id)
-    mean = getattr(row, what)
-    return "(none)" if mean is None else ledger.format_number(mean, claim.unit)
+    measured = record is not None and claim_id in record["claims"]
+    if part == "verdict":
+        return context.verdict(claim, record).verdict if record else NOT_RECORDED
+    if not measured:
+        said = context.verdict(claim, record).verdict if record else NOT_RECORDED
+        return said if part else f"{{ref}}`{said} <claim-{claim_id}>`"
+    row = context.row(claim, record)
+    if part == "effect":
+        return ledger.effect_words(claim, row.verdict)
+    if part:
+        mean = getattr(row, part)
+        return "(none)" if mean is None else ledger.format_number(mean, claim.unit)
+    return f"{{ref}}`{claim_words(claim, row, record)} <claim-{claim_id}>`"
+
+
+def claim_words(claim: Any, row: Any, record: dict[str, Any]) -> str:
+    """"107 against 128 HU, 5 seeds: supported"; what the first edition measured says so."""
+    seeds = len(record["seeds"])
+    old = f", {ledger.FIRST_EDITION}" if ledger.is_first_edition(record) else ""
+    numbers = value_words(claim, row)
+    return f"{numbers}, {seeds} seed{'s' * (seeds != 1)}: {row.verdict.verdict}{old}"
+
+
+def value_words(claim: Any, row: Any) -> str:
+    """"107 against 128 HU": the mean value, beside the control where there is one, and the unit once."""
+    if row.control is None:
+        return ledger.format_number(row.value, claim.unit)
+    return f"{ledger.format_number(row.value)} against {ledger.format_number(row.control, claim.unit)}"
+
+
+def _similar(claim_id: str, context: Context) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(claim_id, context.claims, n=3, cutoff=0.5)
+    return f"Did you mean {', '.join(near)}?" if near else "They are in book/claims.yml"
 
 
 STALE = '<span class="stale" title="The code, parameters or data changed since">stale</span>'

@@ -1,7 +1,7 @@
 """The marks that prose pages and chapters hold, and what takes their place.
 
-``<!-- generated: ledger -->`` becomes a whole block, and ``{number}`07-some-claim:effect` `` a number of the recorded
-reference, so that prose never types a number.
+``<!-- generated: ledger -->`` becomes a whole block, and ``{claim}`07-some-claim` `` what was recorded of that claim,
+so that prose never types a number.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pipeline import UserError
 from pipeline.errata.page import deviations, slips
 from pipeline.pages.cards import data_cards
-from pipeline.pages.context import Context, number
+from pipeline.pages.context import Context, claim_role
+from pipeline.pages.ledger_page import ledger_pages
 from pipeline.pages.runs import cover_player, status
-from pipeline.pages.verdicts import forest, ledger_pages, verdicts
+from pipeline.pages.verdicts import forest, verdicts
 
 
 def fill(text: str, context: Context) -> str:
@@ -26,7 +27,7 @@ def fill(text: str, context: Context) -> str:
         return GENERATED[match[1]](context)
 
     text = re.sub(r"<!-- generated: ([\w-]+) -->", block, text)
-    return re.sub(r"\{number\}`([\w-]+):(\w+)`", lambda match: number(match[1], match[2], context), text)
+    return re.sub(r"\{claim\}`([^`:]*):?([^`]*)`", lambda match: claim_role(match[1], match[2], context), text)
 
 
 GENERATED: dict[str, Callable[[Context], str]] = {

@@ -57,8 +57,9 @@ def status(context: Context) -> str:
 
 
 def memory_text(environment: dict[str, Any]) -> str:
-    megabytes = environment.get("memory_mb")
-    return f"{megabytes / 1000:.1f} GB" if megabytes else "–"
+    """The largest memory of a run, and what its trainings took on a GPU."""
+    memory, gpu = environment.get("memory_mb"), environment.get("gpu_memory_mb")
+    return (f"{memory / 1000:.1f} GB" if memory else "–") + (f", {gpu / 1000:.1f} GB on the GPU" if gpu else "")
 
 
 def machine_text(environment: dict[str, Any]) -> str:
@@ -90,17 +91,20 @@ def cover_player(context: Context) -> str:
 
 
 def withheld(folder: Path, root: Path) -> list[str]:
-    """The data sets in a run whose images may not be published: those with ``publish: false`` in the registry.
+    """The data sets in a run whose images may not be published."""
+    results, path = read_json(folder / "results.json"), folder / "notebook.ipynb"
+    return private(nbformat.read(path, as_version=4), results["parameters"], root) if results and path.exists() else []
 
-    A run uses what its parameters or its code name, unless the code only compares with the name.
+
+def private(notebook: nbformat.NotebookNode, parameters: dict[str, Any], root: Path) -> list[str]:
+    """The data sets that a notebook uses at ``parameters`` and that have ``publish: false`` in the registry.
+
+    It uses what its parameters or its code name, unless the code only compares with the name.
     """
-    path, results = root / "data" / "registry.yml", read_json(folder / "results.json")
-    if not path.exists() or not results or not (folder / "notebook.ipynb").exists():
-        return []
-    registry = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    private = {name for name, about in registry.items() if about.get("publish") is False}
-    notebook = nbformat.read(folder / "notebook.ipynb", as_version=4)
-    words = {str(value) for value in {**default_parameters(notebook), **results["parameters"]}.values()}
+    path = root / "data" / "registry.yml"
+    registry = yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.exists() else {}
+    withheld = {name for name, about in registry.items() if about.get("publish") is False}
+    words = {str(value) for value in {**default_parameters(notebook), **parameters}.values()}
     waiting: list[ast.AST] = [
         ast.parse(plain_python(cell.source))
         for cell in notebook.cells
@@ -112,7 +116,7 @@ def withheld(folder: Path, root: Path) -> list[str]:
             words.add(str(node.value))
         elif not isinstance(node, ast.Compare):
             waiting += ast.iter_child_nodes(node)
-    return sorted(private & words)
+    return sorted(withheld & words)
 
 
 def _html_outputs(path: Path) -> list[str]:

@@ -1,9 +1,8 @@
-"""The cover, the ledger and the opening of a chapter: claims with what was recorded of them."""
+"""The cover and the opening of a chapter: what was recorded of the claims, counted and in one picture."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from typing import Any
 
@@ -12,21 +11,68 @@ from pipeline.pages.context import STALE, Context
 from pipeline.pages.markdown import html_block, table
 from pipeline.pages.runs import machine_text, memory_text
 
+MARKERS = {
+    ledger.SUPPORTED: ("o", "#009E73"),
+    ledger.RIGHT_DIRECTION: ("^", "#0072B2"),
+    ledger.UNDECIDED: ("s", "#555555"),
+    ledger.CONTRADICTED: ("X", "#D55E00"),
+}
+FIRST_EDITION_NOTE = """\
+:::{admonition} First edition
+:class: note first-edition
+This chapter has not been rebuilt yet. Its networks were trained briefly, and no gate says whether they were trained \
+well enough: its verdicts are shown, but counted nowhere. {doc}`/book/how_to_read` says what that means.
+:::
+
+"""
+
+
+def tally(context: Context, chapters: list[str] | None = None) -> Counter[str]:
+    """How many claims came to each verdict in the chapters that have been rebuilt, and their checks.
+
+    What the first edition recorded is not counted: it could not tell "refuted" from "untrained".
+    """
+    counts: Counter[str] = Counter()
+    for chapter in context.runs if chapters is None else chapters:
+        record = context.record(chapter)
+        if context.is_first_edition(chapter) or record is None or ledger.is_first_edition(record):
+            continue
+        counts.update(context.verdict(claim, record).verdict for claim in context.claims_of(chapter))
+    return counts
+
 
 def verdicts(context: Context) -> str:
-    """Cover: the verdicts in numbers, chapter by chapter, and the effects in one picture."""
-    lines = ["| Chapter | Claims | Verdicts |", "|---|---|---|"]
-    for chapter in context.runs:
-        claims = [claim for claim in context.claims.values() if claim.chapter == chapter]
-        record = context.record(chapter)
-        rows = ledger.summary(context.claims, record, chapter)
-        counts = Counter(row.verdict.verdict for row in rows)
-        shown = " ".join(f"{ledger.badge(name)} {n}" for name, n in counts.most_common())
-        where = f"{len(record['seeds'])} seeds at `{record['profile']}`" if record else "not recorded yet"
-        stale = f" {STALE}" if record and context.is_stale(record) else ""
-        link = f"[{context.title(chapter)}](../notebooks/{chapter}.ipynb)"
-        lines.append(f"| {link} | {len(claims)} | {shown} ({where}){stale} |")
-    return "\n".join(lines)
+    """Cover: the verdicts in numbers, all and chapter by chapter."""
+    old = [chapter for chapter in context.runs if context.is_first_edition(chapter)]
+    counts = tally(context)
+    claims = sum(n for name, n in counts.items() if name in ledger.VERDICTS)
+    lines = []
+    if claims:
+        shown = ", ".join(f"{counts[name]} {name}" for name in ledger.VERDICTS if counts[name])
+        lines.append(f"**{claims} claim{'s' * (claims != 1)} so far: {shown}.** Checks of the code are listed apart.\n")
+    if old:
+        badge = ledger.badge(ledger.FIRST_EDITION)
+        some = "One chapter is" if len(old) == 1 else f"{len(old)} chapters are"
+        lines.append(f"{some} of the {badge}: their networks were trained briefly, so their verdicts "
+                     "are shown in the [ledger](ledger.md) and counted nowhere.\n")
+    rows = [_cover_row(chapter, context) for chapter in context.runs]
+    return "\n".join([*lines, table(["Chapter", "Claims", "Verdicts"], rows)])
+
+
+def _cover_row(chapter: str, context: Context) -> list[str]:
+    claims = [claim for claim in context.claims_of(chapter) if not claim.check]
+    record = context.record(chapter)
+    if context.is_first_edition(chapter):
+        said = ledger.badge(ledger.FIRST_EDITION)
+    elif record is None:
+        said = "not recorded yet"
+    else:
+        counts = tally(context, [chapter])
+        shown = " ".join(f"{ledger.badge(name)} {counts[name]}" for name in ledger.BADGES if counts[name])
+        said = f"{shown} ({len(record['seeds'])} seeds at `{record['profile']}`)"
+    # A record of the first edition stays as it is, whatever became of the code.
+    stale = f" {STALE}" if record and not context.is_first_edition(chapter) and context.is_stale(record) else ""
+    return [f"[{context.title(chapter)}](../notebooks/{chapter}.ipynb)", str(len(claims)), said + stale]
 
 
 def forest(context: Context, chapter: str | None = None) -> str:
@@ -34,19 +80,19 @@ def forest(context: Context, chapter: str | None = None) -> str:
     from medgan_lib import figures
 
     results = [
-        (claim, ledger.record_verdict(claim, record))
+        (claim, context.verdict(claim, record))
         for claim in context.claims.values()
-        if claim.testable is True and chapter in (None, claim.chapter) and (record := context.record(claim.chapter))
+        if claim.testable is True and not claim.check and chapter in (None, claim.chapter)
+        and (record := context.record(claim.chapter))
+        and (chapter or not (context.is_first_edition(claim.chapter) or ledger.is_first_edition(record)))
     ]
     points = [(claim, result, scaled(claim, result)) for claim, result in results if result.low is not None]
     points = [point for point in points if point[2] is not None]
     if not points:
         return ""
     figure, axis = figures.subplots(size=(6.4, 1.4 + 0.42 * len(points)))
-    shown = ("supported", "not supported at this scale", "contradicted")
     for i, (_, result, (middle, low, high)) in enumerate(points):
-        colour = {"supported": "#009E73", "contradicted": "#D55E00"}.get(result.verdict, "#555555")
-        marker = {"supported": "o", "contradicted": "X"}.get(result.verdict, "s")
+        marker, colour = MARKERS[result.verdict]
         axis.plot([low, high], [i, i], color=colour, lw=3, solid_capstyle="butt")
         axis.plot(middle, i, marker, color=colour, ms=9, clip_on=False)
     axis.axvline(1, color="black", lw=1.2, ls="--")
@@ -57,13 +103,14 @@ def forest(context: Context, chapter: str | None = None) -> str:
     axis.invert_yaxis()
     axis.set_xlabel("effect / smallest effect that counts")
     counts = Counter(result.verdict for _, result, _ in points)
-    words = ", ".join(f"{counts[name]} {name}" for name in shown if counts[name])
+    words = ", ".join(f"{counts[name]} {name}" for name in MARKERS if counts[name])
     picture = figures.picture(
         figure,
         alt=f"Effects of {len(points)} claims with 95 % intervals over seeds, relative to the smallest effect that "
         f"counts (dashed line at 1): {words}.",
         caption="Each claim's recorded effect with its 95 % interval. Right of the dashed line: at least as large as "
-        "the book asked for beforehand. Circle: supported; square: not supported at this scale; cross: contradicted.",
+        "the book asked for beforehand; left of 0: the other way round. Circle: supported; triangle: right direction; "
+        "square: undecided; cross: contradicted.",
     )
     return f"## The claims at a glance\n\n{html_block(picture._repr_html_())}"
 
@@ -72,7 +119,7 @@ def opening(chapter: str, context: Context) -> str:
     """What a chapter came to and what it costs, for the top of its page: nothing where nothing is recorded."""
     records = [record for record in context.records if record["chapter"] == chapter]
     if not records:
-        return ""
+        return FIRST_EDITION_NOTE if context.is_first_edition(chapter) else ""
     rows = [
         [f"`{record['profile']}`", f"{sum(record['seconds']) / len(record['seconds']):.0f} s",
          memory_text(record["environment"]), machine_text(record["environment"])]
@@ -80,66 +127,18 @@ def opening(chapter: str, context: Context) -> str:
     ]
     shown = context.record(chapter)["profile"]
     cost = table(["Profile", "Time for a seed", "Memory", "Machine"], rows)
-    return f"{forest(context, chapter)}\n\n*The claims above were recorded at profile* `{shown}`.\n\n{cost}"
+    note = FIRST_EDITION_NOTE if context.is_first_edition(chapter) else ""
+    return f"{note}{forest(context, chapter)}\n\n*The claims above were recorded at profile* `{shown}`.\n\n{cost}"
 
 
 def scaled(claim: Any, result: Any) -> tuple[float, float, float] | None:
     """Effect and interval over the smallest effect; None where that makes no sense (bounds, other than effects)."""
-    if claim.kind not in ("greater", "less"):
+    if claim.kind in ledger.BOUNDS:
         return None
+    counts, _ = ledger.thresholds(claim)
+    ends = (result.effect, result.low, result.high)
     if claim.effect == "ratio":
-        unit = math.log(claim.smallest_effect)
-        return tuple(math.log(value) / unit for value in (result.effect, result.low, result.high))
-    return tuple(value / claim.smallest_effect for value in (result.effect, result.low, result.high))
-
-
-def ledger_pages(context: Context) -> str:
-    """Every claim with its criterion and what each recorded profile says about it, grouped by chapter."""
-    parts = []
-    for chapter in context.runs:
-        parts.append(f"## {context.title(chapter)}\n\n[Open the chapter](../notebooks/{chapter}.ipynb)\n")
-        for claim in (claim for claim in context.claims.values() if claim.chapter == chapter):
-            facts = [claim.claim, "", f"Review, {_section(claim.section)}."]
-            if claim.testable is True:
-                against = f", compared with: {claim.control}" if claim.control else ""
-                facts += ["", f"**Measure.** {claim.metric}{against}.", f"**Criterion.** {ledger.criterion(claim)}."]
-            if claim.history:
-                facts += ["", "**The criterion before.** " + "; ".join(map(str, claim.history)) + "."]
-            parts += [f"(claim-{claim.id})=\n### `{claim.id}`\n", "\n".join(facts), "", _evidence(claim, context), ""]
-    return "\n".join(parts)
-
-
-def _section(section: str) -> str:
-    return section if re.match(r"(?i)sec|tab|fig|eq", section) else f"Sec. {section}"
-
-
-def _evidence(claim: Any, context: Context) -> str:
-    records = [record for record in context.records if record["chapter"] == claim.chapter]
-    if claim.testable is not True:
-        return f"{ledger.badge(ledger.NOT_TESTABLE)} {claim.testable}"
-    results = context.results(claim.chapter)
-    rows = []
-    for record in records:
-        row = next(row for row in ledger.summary(context.claims, record) if row.claim.id == claim.id)
-        stale = f" {STALE}" if context.is_stale(record) else ""
-        seeds = f"{len(record['seeds'])} seeds"
-        changed = " (criterion changed since)" if row.stored not in (None, row.verdict.verdict) else ""
-        rows.append([
-            f"`{record['profile']}`, {seeds}{stale}", number_text(row.value, claim), number_text(row.control, claim),
-            ledger.effect_words(claim, row.verdict) or "–", ledger.badge(row.verdict.verdict) + changed,
-        ])
-    entry = (results or {}).get("claims", {}).get(claim.id)
-    if entry:
-        one = ledger.Entry(claim, entry["value"], entry.get("control"))
-        rows.append([
-            f"this run, `{context.profile}`, seed {context.seed}", number_text(one.value, claim),
-            number_text(one.control, claim), "–",
-            f"criterion {'met' if one.met else 'not met'} (one seed is no verdict)",
-        ])
-    if not rows:
-        return ledger.badge(ledger.NO_VERDICT) + " Nothing recorded yet."
-    return table(["Run", "Value", "Control", "Effect", "Verdict"], rows)
-
-
-def number_text(value: float | None, claim: Any) -> str:
-    return "–" if value is None else ledger.format_number(value, claim.unit)
+        middle, one, other = (math.log(max(value, 1e-9)) / math.log(counts) for value in ends)
+    else:
+        middle, one, other = (value / counts for value in ends)
+    return middle, min(one, other), max(one, other)

@@ -7,6 +7,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from medgan_lib.ledger import EDITION
+from pipeline import chapters, edition
+
 # What jumps into the eye of a reader as debris of the machinery.
 DEBRIS = re.compile(r"Traceback \(most recent call last\)|\d+%\|.*\||it/s\]|<medgan_lib\.|object at 0x|<!-- generated")
 
@@ -192,6 +195,52 @@ def test_a_quiz_asks_counts_and_starts_again(visit, book: Path) -> None:
         again = "button => button === document.activeElement"
         assert button["Start again"].evaluate(again) and not button["Real"].is_visible()
         page.keyboard.press("Enter")
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_ledgers_filters_work_without_a_kernel(visit, width: int) -> None:
+    page = visit("book/ledger.html", viewport={"width": width, "height": 900})
+    claims = page.locator(".medgan-claim")
+    every = claims.count()
+    said = page.locator(".medgan-filters output")
+    assert every > 200 and said.inner_text() == f"{every} of {every} claims and checks"
+
+    def visible() -> list[str]:
+        names = "all => all.filter(claim => claim.offsetParent).map(claim => claim.className)"
+        return page.eval_on_selector_all(".medgan-claim", names)
+
+    page.select_option(".medgan-filters [name=source]", label="the paper of the method")
+    some = visible()
+    assert 0 < len(some) < every and all("source-paper" in one for one in some)
+    assert said.inner_text() == f"{len(some)} of {every} claims and checks"
+    page.select_option(".medgan-filters [name=verdict]", label="contradicted")
+    fewer = visible()
+    assert 0 < len(fewer) < len(some) and all("verdict-contradicted" in one for one in fewer)
+    headings = page.eval_on_selector_all("section h2", "all => all.filter(h => h.offsetParent).length")
+    assert headings == len({one.split("chapter-")[1] for one in fewer}), "headings without a claim are hidden"
+    assert "verdict=verdict-contradicted" in page.url and "source=source-paper" in page.url
+    page.fill(".medgan-filters [name=words]", "no claim has these words")
+    assert visible() == [] and said.inner_text().startswith("0 of")
+    page.reload()
+    assert page.locator(".medgan-filters [name=words]").input_value() == "no claim has these words", "a link keeps them"
+    page.click(".medgan-filters button")
+    assert len(visible()) == every and "?" not in page.url
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow <= 0
+
+
+def test_a_link_to_a_claim_finds_it_whatever_is_chosen(visit) -> None:
+    page = visit("book/ledger.html?verdict=verdict-contradicted")
+    target = page.eval_on_selector(".medgan-claim[hidden]", "claim => claim.id || claim.previousElementSibling.id")
+    page.evaluate("id => { location.hash = id; }", target)
+    page.wait_for_function("id => document.getElementById(id).closest('[hidden]') === null", arg=target)
+    assert page.locator(".medgan-filters [name=verdict]").input_value() == ""
+
+
+def test_every_page_of_the_first_edition_says_so(visit, book: Path) -> None:
+    marked = [path.name for path in book.glob("notebooks/*.html")
+              if "First edition" in path.read_text(encoding="utf-8")]
+    assert sorted(marked) == [f"{name}.html" for name in chapters() if edition(name) < EDITION]
 
 
 def test_search_works_offline(visit) -> None:

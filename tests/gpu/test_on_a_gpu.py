@@ -13,6 +13,7 @@ from medgan_lib.methods.inversion import invert
 from medgan_lib.networks import batched
 from medgan_lib.training import fit
 from medgan_lib.training.placement import under_autocast
+from medgan_lib.training.sampler import Sampler
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)
@@ -80,6 +81,22 @@ def test_a_run_goes_on_where_it_stopped(name, tmp_path):
     assert all(not p.is_cuda for p in resumed.method.parameters()), "a method comes back where it came from"
     states = [v for o in resumed.method.optimizers().values() for s in o.state.values() for v in s.values()]
     assert all(not v.is_cuda for v in states if isinstance(v, Tensor))
+
+
+@pytest.mark.parametrize("crop", [None, (5, 7)])
+def test_a_cohort_on_the_host_gives_the_samples_of_one_on_the_gpu(crop, error_where_the_host_waits):
+    cohort = {"x": torch.rand(40, 2, 9, 7), "mask": torch.rand(40, 9, 7) > 0.5, "label": torch.arange(40)}
+    drawn = []
+    for storage in (GPU, "cpu"):
+        torch.manual_seed(0)
+        sampler = Sampler(cohort, 8, torch.device(GPU), crop, torch.device(storage))
+        first = sampler.draw()  # shuffles, and may look
+        error_where_the_host_waits()
+        drawn.append([first, *(sampler.draw() for _ in range(4))])
+        torch.cuda.set_sync_debug_mode("default")
+    for resident, sent in zip(*drawn, strict=True):
+        assert all(part.is_cuda and part.equal(resident[name]) for name, part in sent.items())
+        assert all(part.stride() == resident[name].stride() for name, part in sent.items())
 
 
 SAMPLED: dict[str, Callable] = {

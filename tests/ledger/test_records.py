@@ -25,20 +25,27 @@ def test_runs_are_gathered_by_claim():
         ledger.gather(runs)
 
 
-def test_a_record_comes_back_as_written_with_its_verdicts(book, claims):
+def test_a_record_comes_back_as_written_with_its_verdicts(book, claims, gates):
     path = book / "reference" / "cpu" / "02_wasserstein.json"
-    ledger.write_record(path, record_of(entries(), parameters={"lr": np.float32(0.5)}), claims)
+    ledger.write_record(path, record_of(entries(), parameters={"lr": np.float32(0.5)}), claims, gates)
     record = ledger.load_record("cpu", "02_wasserstein", book / "reference")
     assert record["parameters"] == {"lr": 0.5} and record["seconds"] == [1.5] * 5
     assert record["claims"]["07-more-modes"] == entries()["07-more-modes"] | {"verdict": "supported"}
     assert [r["chapter"] for r in ledger.load_records(reference=book / "reference")] == ["02_wasserstein"]
-    assert ledger.load_records("gpu", book / "reference") == []
-    assert ledger.load_record("real", "02_wasserstein", book / "reference") is None
+    assert record["claims"]["trained-enough"] == entries()["trained-enough"] | {"verdict": "held"}
+    assert record["edition"] == 2, "what else a record has is kept"
+    assert ledger.load_records("full", book / "reference") == []
+    assert ledger.load_record("full", "02_wasserstein", book / "reference") is None
+    for former in ("real", "gpu"):
+        with pytest.raises(ValueError, match=f"there is no profile '{former}' any more: 'full' took its place"):
+            ledger.load_record(former, "02_wasserstein", book / "reference")
     assert [p.name for p in path.parent.iterdir()] == ["02_wasserstein.json"]
 
 
 @pytest.mark.parametrize(("change", "message"), [
     (lambda r: r["claims"].pop("07-more-modes"), "claim without a value .*: 07-more-modes"),
+    (lambda r: r["claims"].pop("trained-enough"), "gate without a value .*: trained-enough"),
+    (lambda r: r["claims"]["trained-enough"]["value"].pop(), "trained-enough has 4 values for 5 seeds"),
     (lambda r: r["claims"].update({"07-typo": {"value": [1.0] * 5}}), "value without a claim .*: 07-typo"),
     (lambda r: r["claims"].update({"10-other-chapter": {"value": [1.0] * 5}}), "value without a claim .*: 10-other"),
     (lambda r: r["claims"].update({"09-scanners": {"value": [1.0] * 5}}), "not testable: 09-scanners"),
@@ -52,20 +59,20 @@ def test_a_record_comes_back_as_written_with_its_verdicts(book, claims):
     (lambda r: r.update(profile="tpu"), "unknown profile 'tpu'"),
     (lambda r: r.pop("environment"), "missing environment"),
 ])
-def test_a_bad_record_is_refused_and_the_old_one_stays(book, claims, change, message):
+def test_a_bad_record_is_refused_and_the_old_one_stays(book, claims, gates, change, message):
     path = book / "reference" / "cpu" / "02_wasserstein.json"
-    ledger.write_record(path, record_of(entries()), claims)
+    ledger.write_record(path, record_of(entries()), claims, gates)
     before = path.read_bytes()
     record = record_of(entries())
     change(record)
     with pytest.raises(ValueError, match=message):
-        ledger.write_record(path, record, claims)
+        ledger.write_record(path, record, claims, gates)
     assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 1
 
 
-def test_a_failed_write_leaves_the_old_record_and_no_debris(book, claims, monkeypatch):
+def test_a_failed_write_leaves_the_old_record_and_no_debris(book, claims, gates, monkeypatch):
     path = book / "reference" / "cpu" / "02_wasserstein.json"
-    ledger.write_record(path, record_of(entries()), claims)
+    ledger.write_record(path, record_of(entries()), claims, gates)
     before = path.read_bytes()
 
     def full_disk(*_):
@@ -73,33 +80,35 @@ def test_a_failed_write_leaves_the_old_record_and_no_debris(book, claims, monkey
 
     monkeypatch.setattr("os.replace", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        ledger.write_record(path, record_of(entries(3), seeds=3), claims)
+        ledger.write_record(path, record_of(entries(3), seeds=3), claims, gates)
     assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 1
 
 
-def test_a_damaged_or_moved_record_is_named(book, claims):
+def test_a_damaged_or_moved_record_is_named(book, claims, gates):
     path = book / "reference" / "cpu" / "02_wasserstein.json"
-    ledger.write_record(path, record_of(entries()), claims)
+    ledger.write_record(path, record_of(entries()), claims, gates)
     text = path.read_text(encoding="utf-8")
     path.write_text(text[: len(text) // 2], encoding="utf-8")
     with pytest.raises(ValueError, match=r"02_wasserstein.json is damaged .*record it again"):
         ledger.load_record("cpu", "02_wasserstein", book / "reference")
-    path.write_text(text.replace('"profile": "cpu"', '"profile": "gpu"'), encoding="utf-8")
-    with pytest.raises(ValueError, match="is the record of 02_wasserstein at gpu"):
+    path.write_text(text.replace('"profile": "cpu"', '"profile": "full"'), encoding="utf-8")
+    with pytest.raises(ValueError, match="is the record of 02_wasserstein at full"):
         ledger.load_record("cpu", "02_wasserstein", book / "reference")
 
 
-def test_summary_recomputes_and_shows_a_moved_criterion(book, claims):
+def test_summary_recomputes_and_shows_a_moved_criterion(book, claims, gates):
     path = book / "reference" / "cpu" / "02_wasserstein.json"
-    ledger.write_record(path, record_of(entries()), claims)
+    ledger.write_record(path, record_of(entries()), claims, gates)
     record = json.loads(path.read_text(encoding="utf-8"))
-    rows = ledger.summary(claims, record)
+    rows = ledger.summary(claims, record, gates=gates)
     assert [row.claim.id for row in rows] == ["07-more-modes", "08-loss-tracks-quality", "09-scanners"]
     assert [row.verdict.verdict for row in rows] == ["supported", "supported", "not testable here"]
     assert (rows[0].value, rows[0].control, rows[0].stored) == (pytest.approx(7.6), pytest.approx(3), "supported")
     (book / "claims.yml").write_text(CLAIMS.replace("smallest_effect: 3", "smallest_effect: 6"), encoding="utf-8")
-    row = ledger.summary(ledger.load_claims(book / "claims.yml"), record)[0]
-    assert (row.verdict.verdict, row.stored) == (ledger.NOT_SUPPORTED, "supported")
+    row = ledger.summary(ledger.load_claims(book / "claims.yml"), record, gates=gates)[0]
+    assert (row.verdict.verdict, row.stored) == (ledger.RIGHT_DIRECTION, "supported")
+    del record["edition"]
+    assert ledger.summary(claims, record, gates=gates)[0].stored is None, "the first edition had other verdicts"
 
 
 def test_summary_without_a_record_has_every_claim(claims):
@@ -109,7 +118,7 @@ def test_summary_without_a_record_has_every_claim(claims):
 
 
 def test_a_claim_outside_its_profiles_is_not_judged(claims):
-    record = record_of({"07-more-modes": entries()["07-more-modes"]}, profile="real")
+    record = record_of({"07-more-modes": entries()["07-more-modes"]}, profile="full")
     result = ledger.record_verdict(claims["08-loss-tracks-quality"], record)
     assert (result.verdict, result.reason) == (ledger.NOT_TESTABLE, "tested at profile cpu")
 
@@ -117,3 +126,22 @@ def test_a_claim_outside_its_profiles_is_not_judged(claims):
 def test_the_ledger_is_light_to_import():
     code = "import sys, medgan_lib.ledger; print({'torch', 'scipy', 'yaml', 'matplotlib'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_records_of_the_first_edition_are_found_and_told_from_others(book, claims, gates):
+    path = book / "reference" / "first_edition" / "02_wasserstein.json"
+    path.parent.mkdir(parents=True)
+    old = {key: value for key, value in record_of(entries(), profile="real").items() if key != "edition"}
+    path.write_text(json.dumps(old), encoding="utf-8")
+    found = ledger.load_first_edition("02_wasserstein", book / "reference")
+    assert found == old and ledger.is_first_edition(found) and not ledger.is_first_edition(record_of(entries()))
+    assert ledger.load_records(reference=book / "reference") == []
+    assert ledger.load_first_edition("03_mode_collapse", book / "reference") is None
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"first_edition/02_wasserstein.json is damaged"):
+        ledger.load_first_edition("02_wasserstein", book / "reference")
+
+
+def test_shares_keep_what_they_are_a_share_of():
+    runs = [{"a": {"value": 0.5, "control": None, "of": 20}}, {"a": {"value": 0.6, "control": None, "of": 10}}]
+    assert ledger.gather(runs) == {"a": {"value": [0.5, 0.6], "control": None, "of": [20, 10]}}

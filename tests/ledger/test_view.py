@@ -34,10 +34,12 @@ def test_record_refuses_what_makes_no_sense(book):
 def test_a_claim_is_needed_only_at_its_profiles(book):
     for profile in ("ci", "cpu"):
         run = Ledger("02_wasserstein", profile=profile, claims=book / "claims.yml")
+        run.gate("trained-enough", 0.2)
         run.record("07-more-modes", 8, 3)
         with pytest.raises(ValueError, match="08-loss-tracks-quality"):
             run.show()
-    run = Ledger("02_wasserstein", profile="real", claims=book / "claims.yml")
+    run = Ledger("02_wasserstein", profile="full", claims=book / "claims.yml")
+    run.gate("trained-enough", 0.2)
     run.record("07-more-modes", 8, 3)
     run.show()
 
@@ -45,8 +47,10 @@ def test_a_claim_is_needed_only_at_its_profiles(book):
 def test_unknown_chapter_and_profile_list_what_exists(book):
     with pytest.raises(ValueError, match="claims for 02_wasserstein, 03_mode_collapse"):
         Ledger("04_latent", claims=book / "claims.yml")
-    with pytest.raises(ValueError, match="there are ci, cpu, real, gpu"):
+    with pytest.raises(ValueError, match="there are ci, cpu, full"):
         Ledger("02_wasserstein", profile="tpu", claims=book / "claims.yml")
+    with pytest.raises(ValueError, match="there is no profile 'gpu' any more: 'full' took its place"):
+        Ledger("02_wasserstein", profile="gpu", claims=book / "claims.yml")
 
 
 def test_one_run_shows_a_reading_and_no_verdict(book):
@@ -54,16 +58,18 @@ def test_one_run_shows_a_reading_and_no_verdict(book):
     assert "this run: +5 modes; criterion met" in shown and "this run: 0.500; criterion not met" in shown
     assert shown.count("not recorded yet") == 2 and "nobody lent us all scanners" in shown
     assert "&lt;clipping&gt;" in shown and "<clipping>" not in shown
-    assert ledger.SUPPORTED not in shown.replace(ledger.NOT_SUPPORTED, "")
+    assert ledger.SUPPORTED not in shown
+    assert "gate held</span> Are the samples better than noise?" in shown
 
 
-def test_the_recorded_verdict_stands_beside_the_run(book, claims):
+def test_the_recorded_verdict_stands_beside_the_run(book, claims, gates):
     path = book / "reference" / "cpu" / "02_wasserstein.json"
-    ledger.write_record(path, record_of(entries()), claims)
+    ledger.write_record(path, record_of(entries()), claims, gates)
     for profile in ("cpu", "ci"):
         shown = full(book, profile).show()
         assert "supported</span>" in shown._repr_html_() and "profile cpu" in shown._repr_html_()
         assert "+4.60 modes (95 % interval +3.92 to +5.28), 5 seeds; profile cpu" in shown._repr_html_()
+        assert "first edition" not in shown._repr_html_()
         assert "✓ supported" in repr(shown) and "<" not in repr(shown).replace("<clipping>", "")
 
 
@@ -87,7 +93,8 @@ def test_the_table_is_accessible(book):
     tags = [tag for tag, _ in parser.found]
     assert tags.count("caption") == 1
     assert [a["scope"] for tag, a in parser.found if tag == "th"] == ["col"] * 6 + ["row"] * 3
-    region = parser.found[0][1]  # a table that scrolls must be reachable by keyboard and have a name
+    # A table that scrolls must be reachable by keyboard and have a name.
+    region = next(attributes for tag, attributes in parser.found if tag == "div")
     assert region["tabindex"] == "0" and region["role"] == "region" and region["aria-label"]
 
 
@@ -101,9 +108,30 @@ def test_values_travel_through_an_executed_notebook(book):
                                                nbformat.v4.new_code_cell("run.show()", outputs=[output])])
     notebook = nbformat.reads(nbformat.writes(notebook), as_version=4)
     assert ledger.entries_from_notebook(notebook) == {
-        "07-more-modes": {"value": 8.0, "control": 3.0}, "08-loss-tracks-quality": {"value": 0.5, "control": None}}
+        "07-more-modes": {"value": 8.0, "control": 3.0}, "08-loss-tracks-quality": {"value": 0.5, "control": None},
+        "trained-enough": {"value": 0.25, "control": None}}
     notebook.cells.append(notebook.cells[1])
     with pytest.raises(ValueError, match="07-more-modes is shown by two ledgers"):
         ledger.entries_from_notebook(notebook)
     with pytest.raises(ValueError, match="shows no ledger"):
         ledger.entries_from_notebook(nbformat.v4.new_notebook())
+
+
+def test_a_verdict_of_the_first_edition_is_marked(book, claims, gates):
+    path = book / "reference" / "cpu" / "02_wasserstein.json"
+    ledger.write_record(path, record_of(entries(), edition=1), claims, gates)
+    shown = full(book).show()._repr_html_()
+    assert shown.count("first edition</span>") == 2 and "supported</span>" in shown
+
+
+def test_a_share_says_of_how_many(book):
+    text = (book / "claims.yml").read_text(encoding="utf-8").replace("scale: correlation", "scale: share")
+    (book / "claims.yml").write_text(text, encoding="utf-8")
+    run = Ledger("02_wasserstein", claims=book / "claims.yml")
+    with pytest.raises(ValueError, match="is a share: say of how many, of=n"):
+        run.record("08-loss-tracks-quality", 0.5)
+    with pytest.raises(ValueError, match=r"of is 2\.5"):
+        run.record("08-loss-tracks-quality", 0.5, of=2.5)
+    with pytest.raises(ValueError, match="is no share but a mean"):
+        run.record("07-more-modes", 8, 3, of=10)
+    assert run.record("08-loss-tracks-quality", 0.5, of=40).data() == {"value": 0.5, "control": None, "of": 40}

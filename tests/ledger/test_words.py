@@ -37,8 +37,7 @@ def test_effects_read_as_value_against_control():
     assert words.startswith("×0.496 (95 % interval ×0.4") and words.endswith("), 5 seeds")
 
 
-@pytest.mark.parametrize("name", [ledger.SUPPORTED, ledger.NOT_SUPPORTED, ledger.CONTRADICTED, ledger.NOT_TESTABLE,
-                                  ledger.NO_VERDICT])
+@pytest.mark.parametrize("name", [*ledger.VERDICTS, ledger.NO_VERDICT, ledger.PASSED, ledger.FAILED, "first edition"])
 def test_badges_say_the_verdict_in_words_on_the_pages_own_colours(name):
     shown = ledger.badge(name)
     assert name in shown

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from medgan_lib import cohorts, training
+from medgan_lib import cohorts
 from medgan_lib.cohorts.problems import reports
 from medgan_lib.methods import ConditionalGAN, Contrastive
 from medgan_lib.networks import (
@@ -156,22 +156,6 @@ def test_one_number_moves_the_image():
         over_y, over_z = G(z[:1].expand(8, -1), y).var(0).mean(), G(z, y[:1].expand(8, -1)).var(0).mean()
         assert over_y > 0.05 * over_z
         assert D(torch.zeros(8, 1, 16, 16), y).std() > 0.01
-
-
-def test_resumes(tmp_path):
-    """Stopped in the middle and continued equals uninterrupted, through `fit`, with averaged weights."""
-    torch.manual_seed(1)
-    data = batch(40)
-
-    def fit(steps, method, path=None):
-        run = training.fit(method, data, steps=steps, batch_size=8, seed=4, precision="float32", checkpoint=path)
-        return run.method
-
-    whole = fit(6, toy("wgan-gp", ema=0.9))
-    fit(3, toy("wgan-gp", ema=0.9), tmp_path / "run.pt")
-    continued = fit(6, toy("wgan-gp", seed=9, ema=0.9), tmp_path / "run.pt")
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, continued.state_dict()[name]), name
 
 
 def test_sampling_takes_the_condition():

@@ -242,24 +242,6 @@ def test_the_adversary_removes_what_tells_the_domains_apart():
     assert found[1.0][1] < found[0.0][1] - 0.3, found
 
 
-def test_resuming_equals_going_through(tmp_path):
-    data, _ = shifted(60)
-
-    def run(steps, file=None):
-        torch.manual_seed(0)
-        nets = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 1)
-        method = DANN(*nets, rise=20)
-        return training.fit(method, data, steps=steps, batch_size=8, checkpoint=file, precision="float32")
-
-    run(9, tmp_path / "a.pt")
-    resumed, through = run(20, tmp_path / "a.pt"), run(20)
-    for name, history in through.history.items():
-        assert torch.equal(history, resumed.history[name]), name
-    for a, b in zip(resumed.method.state_dict().values(), through.method.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
-    assert float(resumed.method.done) == 20
-
-
 def test_the_primary_network_is_the_trained_one():
     H, C, _ = nets = players()
     F = DANN(*nets).primary

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -99,15 +98,6 @@ def test_places_are_found_in_evaluation_mode_without_a_graph() -> None:
     once, again = method.find(x, batch_size=4), method.find(x, batch_size=6)
     torch.testing.assert_close(once, again)  # dropout would move them by pixels
     assert method.net.training and not once.requires_grad
-
-
-def test_resuming_equals_an_uninterrupted_training(tmp_path: Path) -> None:
-    data, kept = blobs(40, 3), {"batch_size": 8, "seed": 5, "precision": "float32"}
-    whole = training.fit(detector(), data, steps=8, **kept)
-    training.fit(detector(), data, steps=4, checkpoint=tmp_path / "d.pt", **kept)
-    resumed = training.fit(detector(), data, steps=8, checkpoint=tmp_path / "d.pt", **kept)
-    for a, b in zip(whole.method.parameters(), resumed.method.parameters(), strict=True):
-        assert torch.equal(a, b)
 
 
 def test_a_detector_of_chests_beats_the_mean_place() -> None:

@@ -240,42 +240,6 @@ def test_unlabelled_points_move_the_border_into_the_gap() -> None:
     assert error_on_strips(matching=False) < 0.2 * alone
 
 
-def test_nothing_in_a_step_waits_for_the_device(monkeypatch) -> None:
-    def waits(*_, **__):
-        raise AssertionError("a step asked for a number")
-
-    S = networks.Segmenter(1, 1, width=2, depth=1)
-    segmentation = AdversarialSegmentation(S, networks.Critic((2, 8, 8), 2))
-    images = torch.zeros(2, 1, 8, 8)
-    method, data = players(), {name: t.float() if t.is_floating_point() else t for name, t in batch().items()}
-    for name in ("item", "tolist", "__bool__", "__float__", "__int__", "cpu", "numpy"):
-        monkeypatch.setattr(Tensor, name, waits)
-    method.step(data)
-    segmentation.step({"x": images, "mask": images, "u": images})
-
-
-@pytest.mark.parametrize("kind", ["classes", "segmentation"])
-def test_resumes_in_the_middle(tmp_path, kind: str) -> None:
-    def fresh():
-        torch.manual_seed(0)
-        if kind == "classes":
-            D = networks.ClassCritic((1, 8, 8), 2, 2, similarities=2)
-            return SemiSupervisedGAN(networks.Generator((1, 8, 8), 3, width=2), D, matching=False)
-        return AdversarialSegmentation(networks.Segmenter(1, 1, width=2, depth=1), networks.Critic((2, 8, 8), 2))
-
-    x, u = numbers(4, 1, 8, 8).float(), numbers(10, 1, 8, 8, seed=1).float()
-    given = {"label": torch.tensor([0, 1, 1, 0])} if kind == "classes" else {"mask": (x > 0).float()}
-    data, options = repeated({"x": x, **given}, u), {"batch_size": 4, "seed": 3, "precision": "float32"}
-    whole = training.fit(fresh(), data, steps=9, **options)
-    path = tmp_path / "run.pt"
-    training.fit(fresh(), data, steps=4, checkpoint=path, **options)
-    second = training.fit(fresh(), data, steps=9, checkpoint=path, **options)
-    for name, value in whole.method.state_dict().items():
-        assert torch.equal(value, second.method.state_dict()[name]), name
-    for name, curve in whole.history.items():
-        assert torch.equal(curve, second.history[name]), name
-
-
 def test_methods_refuse_settings_without_a_meaning() -> None:
     with pytest.raises(ValueError, match="weight must be 0 or more, not -1"):
         players(weight=-1)

@@ -262,6 +262,18 @@ def test_the_learning_rate_falls_in_the_second_half_and_a_resumed_training_is_th
         assert torch.equal(a, b)
 
 
+def test_chapters_share_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDGAN_SHARED", str(tmp_path / "shared"))
+    x = torch.rand(60, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    yards, steps, plain = [], [], yardstick.Lessons.step
+    monkeypatch.setattr(yardstick.Lessons, "step", lambda self, batch: steps.append(1) or plain(self, batch))
+    for name, options in (("one", {}), ("two", {"checkpoint": tmp_path}), ("third", {"faults": ("blur",)})):
+        yards.append(trained(x[:45], x[45:], steps=3, name=name, **options))
+    assert len(steps) == 6, "the second takes that of the first, the third learns something else"
+    one, two, _ = (yard.features(x[:5]) for yard in yards)
+    assert one.equal(two) and len(list(tmp_path.rglob("*.pt"))) == 2
+
+
 # --- features of any network ----------------------------------------------------------------------
 
 

@@ -116,6 +116,6 @@ def test_data_of_a_cohort_that_is_made_of_another(checkout: Path) -> None:
     (checkout / "data").mkdir()
     (checkout / "data/registry.yml").write_text("scans: {sha256: abc}\n")
     edit(checkout / "medgan_lib/cohorts/real.py", "return N", "return entry('scans'), N")
-    before = fingerprint.record_fingerprint("01_good", "real")
+    before = fingerprint.record_fingerprint("01_good", "full")
     edit(checkout / "data/registry.yml", "abc", "abd")
-    assert fingerprint.record_fingerprint("01_good", "real") != before
+    assert fingerprint.record_fingerprint("01_good", "full") != before

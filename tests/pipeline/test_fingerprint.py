@@ -121,10 +121,10 @@ def test_an_unrelated_module_does_not(checkout: Path) -> None:
 
 def test_a_cohort_that_is_named_does(checkout: Path) -> None:
     """``cohorts.load`` imports a cohort's module by its name."""
-    before, real = (fingerprint.run_fingerprint("01_good", profile) for profile in ("cpu", "real"))
+    before, full = (fingerprint.run_fingerprint("01_good", profile) for profile in ("cpu", "full"))
     edit(checkout / "medgan_lib" / "cohorts" / "toys.py", "N = 3", "N = 4")
     assert fingerprint.run_fingerprint("01_good", "cpu") != before
-    assert fingerprint.run_fingerprint("01_good", "real") == real
+    assert fingerprint.run_fingerprint("01_good", "full") == full
 
 
 def test_presentation_belongs_to_the_run_but_not_to_the_record(checkout: Path) -> None:
@@ -135,27 +135,27 @@ def test_presentation_belongs_to_the_run_but_not_to_the_record(checkout: Path) -
 
 
 def test_parameters_count_and_only_those_of_the_profile(checkout: Path) -> None:
-    before, real = (fingerprint.run_fingerprint("01_good", profile) for profile in ("cpu", "real"))
+    before, full = (fingerprint.run_fingerprint("01_good", profile) for profile in ("cpu", "full"))
     edit(checkout / "book" / "profiles" / "cpu.yml", "steps: 40", "steps: 41")
     assert fingerprint.run_fingerprint("01_good", "cpu") != before
-    assert fingerprint.run_fingerprint("01_good", "real") == real
+    assert fingerprint.run_fingerprint("01_good", "full") == full
     changed = fingerprint.run_fingerprint("01_good", "cpu")
     chapter_cell(checkout, 2, lambda source: source.replace("steps = 100", "steps = 200"))  # overridden at cpu
     assert fingerprint.run_fingerprint("01_good", "cpu") == changed
-    assert fingerprint.run_fingerprint("01_good", "real") != real
+    assert fingerprint.run_fingerprint("01_good", "full") != full
 
 
 def test_code_and_real_data_count(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (checkout / "data" / "lungs").mkdir(parents=True)
     (checkout / "data" / "registry.yml").write_text("lungs: {sha256: abc}\n")
     monkeypatch.setenv("MEDGAN_DATA", str(checkout / "data"))
-    before, cpu = (fingerprint.run_fingerprint("01_good", profile) for profile in ("real", "cpu"))
-    record = fingerprint.record_fingerprint("01_good", "real")
+    before, cpu = (fingerprint.run_fingerprint("01_good", profile) for profile in ("full", "cpu"))
+    record = fingerprint.record_fingerprint("01_good", "full")
     (checkout / "data" / "lungs" / "images.npz").write_bytes(b"1234")
-    arrived = fingerprint.run_fingerprint("01_good", "real")
-    assert fingerprint.record_fingerprint("01_good", "real") == record, "a record is as good without the data at hand"
+    arrived = fingerprint.run_fingerprint("01_good", "full")
+    assert fingerprint.record_fingerprint("01_good", "full") == record, "a record is as good without the data at hand"
     edit(checkout / "data" / "registry.yml", "abc", "abd")
-    assert len({before, arrived, fingerprint.run_fingerprint("01_good", "real")}) == 3
+    assert len({before, arrived, fingerprint.run_fingerprint("01_good", "full")}) == 3
     assert fingerprint.run_fingerprint("01_good", "cpu") == cpu
     chapter_cell(checkout, 4, lambda source: source.replace("start, steps", "start, steps + 1"))
     assert fingerprint.run_fingerprint("01_good", "cpu") != cpu

@@ -6,10 +6,9 @@ import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pytest
-from checkouts import edit
+from checkouts import edit, finished
 
 import pipeline
 from medgan_lib import ledger
@@ -21,17 +20,6 @@ from pipeline import (
     fingerprint,
 )
 from pipeline.record import confirm, confirm_by_first_updates, record
-
-
-def finished(run: Run, **changes: Any) -> None:
-    results = {"fingerprint": fingerprint.run_fingerprint(run.chapter, run.profile),
-               "record_fingerprint": fingerprint.record_fingerprint(run.chapter, run.profile),
-               "parameters": {"steps": 40, "seed": run.seed, "checkpoints": "x"}, "seconds": 1.5,
-               "environment": {"memory_mb": 100 + run.seed, "requirements": "d1", "commit": f"c{run.seed // 2}",
-                               "packages": {"numpy": "2.0"}},
-               "claims": {"01-starts-over": {"value": 2.0 + run.seed}}}
-    pipeline.write_atomic(run.folder / "notebook.ipynb", "{}")
-    pipeline.write_atomic(run.folder / "results.json", json.dumps({**results, **changes}))
 
 
 def test_a_record_needs_every_seed_and_none_out_of_date(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,8 +40,9 @@ def test_a_record_needs_every_seed_and_none_out_of_date(checkout: Path, monkeypa
     assert written["seconds"] == [1.5] * 3
     assert written["claims"]["01-starts-over"]["value"] == [2.0, 3.0, 4.0]
     assert written["parameters"] == {"steps": 40}
-    assert written["environment"] == {"memory_mb": 102, "requirements": "d1", "commit": "c0, c1",
-                                      "packages": {"numpy": "2.0"}}
+    assert written["environment"] == {"memory_mb": 102, "gpu_memory_mb": None, "requirements": "d1",
+                                      "commit": "c0, c1", "packages": {"numpy": "2.0"}}
+    assert written["edition"] == 1 and "pictures" not in written
     assert written["fingerprint"] == fingerprint.record_fingerprint("01_good", "cpu")
 
 
@@ -252,7 +241,7 @@ def test_a_chapter_whose_first_updates_differ_is_executed_as_a_whole(
         return 0
 
     monkeypatch.setattr(book.subprocess, "call", execute)
-    monkeypatch.setattr(book, "execute_all", lambda runs, *_, **__: called.append("whole") or runs)
+    monkeypatch.setattr(book, "execute_all", lambda runs, *_, **__: called.append("whole") or book.Outcome(runs, []))
     found = "bb"
     edit(checkout / "medgan_lib" / "training.py", "2 * steps", "steps + steps")
     assert book.confirm_records("cpu", "01_good", 1) == 1

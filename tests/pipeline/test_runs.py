@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,13 +19,9 @@ import pytest
 from checkouts import CHECKOUT, chapter_cell
 
 import pipeline
-from pipeline import (
-    Run,
-    UserError,
-    book,
-    progress,
-)
-from pipeline.execute import Progress
+from pipeline import Run, UserError, book, progress
+from pipeline.execute import Progress, gpu_memory_mb
+from pipeline.pages.runs import memory_text
 
 
 def test_a_line_says_cell_step_and_time_left(checkout: Path) -> None:
@@ -78,14 +75,20 @@ def test_lock_keeps_a_second_pipeline_out(checkout: Path, monkeypatch: pytest.Mo
         pass
 
 
-def test_a_failing_chapter_and_a_killed_pipeline_lose_nothing(checkout: Path) -> None:
-    shutil.copytree(CHECKOUT / "pipeline", checkout / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Snakefile", "requirements.txt"):
-        shutil.copy(CHECKOUT / name, checkout)
-    shutil.rmtree(checkout / "medgan_lib")
-    shutil.copytree(CHECKOUT / "medgan_lib", checkout / "medgan_lib", ignore=shutil.ignore_patterns("__pycache__"))
-    chapter_cell(checkout, 3, lambda source: "import medgan_lib.figures")
-    env = {**os.environ, "PYTHONPATH": str(checkout)}
+@pytest.fixture
+def whole(checkout: Path) -> Path:
+    """The checkout with the real pipeline and library."""
+    for name in ("pipeline", "medgan_lib"):
+        shutil.rmtree(checkout / name, ignore_errors=True)
+        shutil.copytree(CHECKOUT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Snakefile", "requirements.txt", "book/gates.yml"):
+        shutil.copy(CHECKOUT / name, checkout / name)
+    chapter_cell(checkout, 3, lambda source: "import os, medgan_lib.figures\nos.environ.get('MEDGAN_SHARED')")
+    return checkout
+
+
+def test_a_failing_chapter_and_a_killed_pipeline_lose_nothing(whole: Path) -> None:
+    checkout, env = whole, {**os.environ, "PYTHONPATH": str(whole)}
     command = [sys.executable, "-m", "pipeline", "reference", "--seeds", "1", "--jobs", "2"]
     folder = checkout / "_build" / "runs" / "cpu" / "01_good" / "seed0"
 
@@ -95,6 +98,7 @@ def test_a_failing_chapter_and_a_killed_pipeline_lose_nothing(checkout: Path) ->
     process.wait()
     wait_for(lambda: json.loads((folder / "progress.json").read_text())["state"] != "running")
     assert json.loads((folder / "progress.json").read_text())["state"] == "interrupted"
+    interrupted = json.loads(next(folder.glob("checkpoints/*/seconds.json")).read_text())["seconds"]
 
     second = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True)
     assert second.returncode == 1
@@ -105,6 +109,8 @@ def test_a_failing_chapter_and_a_killed_pipeline_lose_nothing(checkout: Path) ->
     assert "Not recorded: 02_bad" in second.stderr
     kept = json.loads((checkout / "book" / "reference" / "cpu" / "01_good.json").read_text())
     assert 0 < kept["claims"]["01-starts-over"]["value"][0] < 40, "the second run went on where the first was killed"
+    assert kept["seconds"][0] > (took := json.loads((folder.parent / "timing.json").read_text())["seconds"]) > 0
+    assert took + interrupted == pytest.approx(kept["seconds"][0], abs=0.2), "both executions count"
     assert kept["environment"]["threads"] == 1
     assert kept["environment"]["memory_mb"] > 50
     assert kept["environment"]["cpu_capability"]
@@ -112,7 +118,31 @@ def test_a_failing_chapter_and_a_killed_pipeline_lose_nothing(checkout: Path) ->
     assert kept["environment"]["requirements"] == hashlib.sha256(pinned).hexdigest()[:12]
     assert kept["environment"]["packages"]["numpy"] == metadata.version("numpy")
     assert kept["environment"]["commit"] is None, "the copy is no repository"
+    assert kept["environment"]["gpu_memory_mb"] is None and kept["edition"] == 1
+    assert kept["parameters"] == {"profile": "cpu", "dataset": "ring", "steps": 40}
     assert not (folder / "checkpoints").exists()
+    shown = json.dumps(nbformat.read(folder / "notebook.ipynb", as_version=4))
+    assert re.search(r"_build/shared/[0-9a-f]{16}'", shown), "where chapters share networks"
+
+
+def test_on_a_cluster_snakemake_executes_and_records(whole: Path) -> None:
+    pytest.importorskip("snakemake")
+    chapter_cell(whole, 4, lambda source: source.replace("{checkpoints}/", ""))  # there are none at ci
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "reference", "--config", "profile=ci", "seeds=1"]
+    done = subprocess.run(command, cwd=whole, env={**os.environ, "PYTHONPATH": str(whole)}, capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
+    kept = json.loads((whole / "book" / "reference" / "ci" / "01_good.json").read_text())
+    assert kept["seeds"] == [0]
+    shown = json.dumps(nbformat.read(Run("ci", "01_good", 0).folder / "notebook.ipynb", as_version=4))
+    assert "_build/shared" not in shown, "at ci every chapter trains its own"
+
+
+def test_memory_is_that_of_the_process_and_the_largest_of_a_training_on_the_gpu() -> None:
+    assert gpu_memory_mb([{"memory": 12.5}, {"memory": None}, {"memory": 900.0}, {}]) == 900
+    assert gpu_memory_mb([{"memory": None}]) is None and gpu_memory_mb([]) is None
+    assert memory_text({"memory_mb": 1500, "gpu_memory_mb": 900.0}) == "1.5 GB, 0.9 GB on the GPU"
+    assert memory_text({"memory_mb": 1500, "gpu_memory_mb": None}) == "1.5 GB" and memory_text({}) == "–"
 
 
 def wait_for(condition: Any, seconds: float = 60) -> None:

@@ -147,7 +147,7 @@ def test_each_training_adds_a_line(tmp_path, monkeypatch):
     first, second = (json.loads(line) for line in path.read_text().splitlines())
     assert first == {
         "name": "toy", "label": "Line lsgan", "steps": 3, "batch_size": 4, "device": "cpu", "precision": "float32",
-        "digest": run.digest, "seconds": pytest.approx(run.seconds, abs=1e-3), "memory": None,
+        "digest": run.digest, "seconds": pytest.approx(run.seconds, abs=1e-3), "memory": None, "shared": False,
     }  # fmt: skip
     assert (second["name"], second["label"], second["precision"]) == (None, "Tiny", "bfloat16")
     monkeypatch.setenv("MEDGAN_TRAININGS", "")

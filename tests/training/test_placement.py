@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import pytest
 import torch
 from torch import nn
 from trainable import Line, Tiny, images, points
@@ -97,3 +98,49 @@ def test_all_that_a_network_returns_is_float32():
         assert value.dtype == torch.float32 and not torch.equal(value, exact["y"])
         torch.testing.assert_close(value, exact["y"], atol=0.02, rtol=0.02)
     assert "forward" not in vars(method.net) and method.net(x)["y"].equal(exact["y"])
+
+
+class Looked(nn.Module):
+    """A network whose forward pass goes through what a method may call by itself: a method and a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.last, self.handed_on = nn.Linear(2, 2), nn.Linear(2, 1), []
+
+    def features(self, x):
+        h = self.layer(x)
+        self.handed_on.append(h.dtype)
+        return h
+
+    def forward(self, x):
+        h = self.features(x)
+        self.handed_on.append(h.dtype)
+        return self.last(h)
+
+
+def test_further_calls_run_under_autocast_and_within_a_pass_nothing_is_widened():
+    method = nn.Module()
+    method.net = Looked()
+    method.networks = lambda: {"net": method.net}
+    method.further_calls = lambda: [(method.net, "features"), (method.net, "layer")]
+    x, bfloat16 = torch.randn(3, 2), torch.bfloat16
+    for precision, inside in (("bfloat16", bfloat16), ("float32", torch.float32)):
+        with under_autocast(method, torch.device("cpu"), precision):
+            assert method.net(x).dtype == torch.float32
+            assert method.net.handed_on == [inside] * 2
+            made = method.net.features(x), method.net.layer(x)
+        assert all(part.dtype == torch.float32 for part in made)
+        assert all(part.equal(part.to(bfloat16).float()) == (inside == bfloat16) for part in made)
+        assert not {"forward", "features"} & {*vars(method.net), *vars(method.net.layer)}
+        method.net.handed_on.clear()
+
+
+def test_a_network_that_fails_is_given_back_and_the_next_pass_is_cast():
+    method = nn.Module()
+    method.net = Several()
+    method.networks = lambda: {"net": method.net}
+    with under_autocast(method, torch.device("cpu"), "bfloat16"):
+        with pytest.raises(RuntimeError):
+            method.net(torch.zeros(3, 5))
+        method.net(torch.zeros(3, 2))
+    assert method.net.computed == torch.bfloat16 and "forward" not in vars(method.net)

@@ -11,7 +11,8 @@ from trainable import SETTINGS, CountSyncs, Line, Tiny, assert_same_run, images,
 
 from medgan_lib import networks
 from medgan_lib.training import fit
-from medgan_lib.training.sampler import Sampler, take_crops
+from medgan_lib.training import sampler as samplers
+from medgan_lib.training.sampler import Sampler, fits, storage_for, take_crops
 
 
 def test_every_sample_is_drawn_once_a_pass_and_stays_whole():
@@ -145,3 +146,51 @@ def test_networks_that_see_whole_images_have_to_be_applied_to_tiles(norm, recwar
     fit(Tiny(), large(), steps=1, crop=4)
     fit(method, images(), steps=1)
     assert not [str(w.message) for w in recwarn if "tiles" in str(w.message)]
+
+
+CPU, OTHER = torch.device("cpu"), torch.device("cpu:0")  # one and the same, but not for a sampler
+
+
+@pytest.mark.parametrize("crop", [None, (4, 3)])
+def test_a_cohort_on_the_host_gives_the_samples_of_one_on_the_device(crop):
+    n, size = 10, 7
+    cohort = large() | {"mask": torch.rand(50, 9, 7) > 0.5, "label": torch.arange(50)}
+    cohort = {name: tensor[:n] for name, tensor in cohort.items()}
+    drawn = []
+    for storage in (OTHER, CPU):  # the second lies elsewhere
+        torch.manual_seed(3)
+        sampler = Sampler(cohort, size, OTHER, crop, storage)
+        drawn.append([sampler.draw() for _ in range(5)])
+        after = Sampler(cohort, size, OTHER, crop, storage)
+        after.restore(sampler.state())
+        drawn[-1].append(after.draw())
+    for ours, theirs in zip(*drawn, strict=True):
+        assert ours.keys() == theirs.keys() == cohort.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        assert all(ours[name].stride() == theirs[name].stride() for name in ours)
+
+
+@pytest.mark.parametrize("crop", [None, (4, 3)])
+def test_only_minibatches_go_from_the_host_to_the_device(crop, monkeypatch):
+    meta, sent = torch.device("meta"), []
+    plain = samplers.sent
+    monkeypatch.setattr(samplers, "sent", lambda tensor, device: sent.append(len(tensor)) or plain(tensor, device))
+    # Device "meta" has no values to bring back: the order is drawn elsewhere.
+    monkeypatch.setattr(torch, "randperm", lambda n, device: torch.arange(n))
+    sampler = Sampler(large() | {"label": torch.arange(50)}, 7, meta, crop, CPU)
+    batch = sampler.draw()
+    assert sent == [7, 7] and {tensor.device for tensor in sampler.tensors.values()} == {CPU}
+    assert {part.device for part in batch.values()} == {meta}
+    assert batch["x"].shape == (7, 2, *(crop or (9, 7))) and batch["label"].shape == (7,)
+
+
+def test_what_takes_more_than_half_of_the_free_memory_stays_on_the_host(monkeypatch):
+    assert fits(50, 100) and not fits(51, 100)
+    cohort = {"x": torch.zeros(10, 25), "label": torch.zeros(10, dtype=torch.int64)}  # 1080 bytes
+    gpu, free = torch.device("cuda"), {}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free["bytes"], 10**9))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 300)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 100)
+    for free["bytes"], storage in ((1960, gpu), (1959, CPU)):
+        assert storage_for(cohort, gpu) == storage
+    assert storage_for(cohort, CPU) == CPU

@@ -1,0 +1,31 @@
+"""Where runs find networks that several chapters need: trained by the first that asks, for one state of the code."""
+
+import ast
+import shutil
+from pathlib import Path
+
+import pipeline
+from pipeline.definitions import digest
+from pipeline.syntax import PACKAGE, canonical
+
+ROOMS = ("training", "methods", "networks", "objectives")  # what decides how a network is trained
+
+
+def shared_folder() -> Path:
+    """``_build/shared/<hash>`` of the present code of these rooms; comments and docstrings change no hash."""
+    package = pipeline.ROOT / PACKAGE
+    files = [file for room in ROOMS for file in (package / f"{room}.py", *sorted((package / room).rglob("*.py")))]
+    trees = {file.relative_to(package): ast.parse(file.read_text(encoding="utf-8")) for file in files if file.exists()}
+    # With imports, which `canonical` leaves out: here nothing else says where a name leads.
+    codes = [[str(path), canonical(tree), [ast.unparse(node) for node in ast.walk(tree)
+                                           if isinstance(node, ast.Import | ast.ImportFrom)]]
+             for path, tree in trees.items()]
+    return pipeline.ROOT / "_build" / "shared" / digest(codes)
+
+
+def remove_outdated() -> None:
+    """Remove what was trained by other code."""
+    present = shared_folder()
+    for folder in present.parent.glob("*"):
+        if folder != present:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,146 @@
+"""Gates: real data pass each, a Gaussian and an untrained network fail it."""
+
+import pytest
+import torch
+from torch import nn
+
+from medgan_lib import cohorts, ledger, metrics
+from medgan_lib import methods as M
+from medgan_lib import networks as N
+from medgan_lib.training import fit
+
+GATES = ledger.load_gates()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Training and held-out digits, what a Gaussian and what an untrained generator make of them."""
+    train, held = (cohorts.load("digits", split=split, size=32) for split in ("train", "test"))
+    torch.manual_seed(0)
+    untrained = M.GAN(N.Generator((1, 32, 32), 32, 16), N.Critic((1, 32, 32), 16)).sample(len(held))
+    return train, held, metrics.gaussian_like(train.x, len(held)), untrained
+
+
+@pytest.fixture(scope="module")
+def reader(digits):
+    torch.manual_seed(0)
+    method = M.Classifier(N.Encoder((1, 32, 32), 10, 16))
+    return fit(method, digits[0], steps=300, precision="float32").method.net.eval()
+
+
+@pytest.fixture(scope="module")
+def yardstick(digits):
+    return metrics.Yardstick.train(digits[0], held_out=digits[1], steps=250)
+
+
+@pytest.fixture(scope="module")
+def ring():
+    train, held = (cohorts.load("ring", split=split) for split in ("train", "test"))
+    torch.manual_seed(0)
+    return train, held, M.GAN(N.MLP(2, 2), N.MLP(2, 1)).sample(1000)
+
+
+def measured(request, gate):
+    """What the gate measures of real data, of a Gaussian and of an untrained network, in this order."""
+    match gate:
+        case "better-than-a-gaussian":
+            train, held, gaussian, untrained = request.getfixturevalue("digits")
+            judge, half = request.getfixturevalue("yardstick"), len(held) // 2
+            sets = (held.x[half:], gaussian[half:], untrained[half:])
+            return [metrics.over_a_gaussian(judge, train.x, held.x[:half], made) for made in sets]
+        case "legible-digits":
+            _, held, gaussian, untrained = request.getfixturevalue("digits")
+            half, reader = len(held) // 2, request.getfixturevalue("reader")
+            sets = (held.x[half:], gaussian, untrained)
+            return [metrics.legible(reader, made, held.x[:half]) for made in sets]
+        case "near-the-modes":
+            train, held, untrained = request.getfixturevalue("ring")
+            sets = (held.x, metrics.gaussian_like(train.x, 1000), untrained)
+            return [metrics.near_modes(made, held.truth["modes"], held.truth["sigma"]) for made in sets]
+        case "judge-reads":
+            return [metrics.beyond_guessing(value, 0.1) for value in judges(request)]
+        case "game-is-on":
+            return games(request)
+    raise AssertionError(f"gate {gate} has no test: say here what it measures of real data, a Gaussian, no training")
+
+
+def judges(request):
+    """Accuracies on held-out digits: taught on digits, taught on a Gaussian of each digit's mean only, untaught."""
+    train, held, _, _ = request.getfixturevalue("digits")
+    taught = request.getfixturevalue("reader")
+    gaussian = metrics.gaussian_like(train.x, len(train))
+    torch.manual_seed(1)
+    fooled, untaught = (M.Classifier(N.Encoder((1, 32, 32), 10, 16)) for _ in range(2))
+    fit(fooled, {"x": gaussian, "label": train["label"]}, steps=60, precision="float32")
+
+    def right(net):
+        return (N.batched(net.eval(), held.x).argmax(1) == held["label"]).double().mean().item()
+
+    return [right(taught), right(fooled.net), right(untaught.net)]
+
+
+def games(request):
+    """Accuracies of D: against images of which half are real, against a Gaussian, and of a D that learnt nothing."""
+    train, held, _, _ = request.getfixturevalue("digits")
+    count = len(train) // 2  # D learns from these, and no generated image is one of them
+    near = train.x[-count:].clone()
+    near[::2] += 0.3 * torch.randn(near[::2].shape, generator=torch.Generator().manual_seed(0))  # every other is noisy
+    label = torch.arange(2).repeat_interleave(count)
+
+    def accuracy(fakes, steps):
+        torch.manual_seed(0)
+        D = M.Classifier(N.Encoder((1, 32, 32), 2, 16))
+        if steps:
+            lesson = {"x": torch.cat([train.x[:count], fakes]), "label": label}
+            fit(D, lesson, steps=steps, precision="float32")
+        net, made = D.net.eval(), fakes[: len(held)]
+        right = (N.batched(net, held.x).argmax(1) == 0).double().mean() + N.batched(net, made).argmax(1).double().mean()
+        return right.item() / 2
+
+    return [accuracy(near, 250), accuracy(metrics.gaussian_like(train.x, count), 250), accuracy(near, 0)]
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_real_data_pass_a_gaussian_and_an_untrained_network_fail(request, name):
+    real, gaussian, untrained = measured(request, name)
+    gate = GATES[name]
+    assert gate.holds(real), real
+    assert not gate.holds(gaussian), gaussian
+    assert not gate.holds(untrained), untrained
+
+
+def test_a_collapsed_generator_is_not_legible(digits, reader):
+    held = digits[1]
+    ones = held.x[held["label"] == 1]
+    assert metrics.legible(reader, ones, held.x) < 0.3, "every sample can be read, but there is one digit"
+    assert metrics.legible(reader, held.x, held.x) == pytest.approx(1)
+
+
+def test_a_judge_that_cannot_tell_is_refused(digits):
+    train, held, gaussian, _ = digits
+    blind = metrics.Yardstick.train(train, held_out=held, steps=1)
+    blind.net.join[1].weight.data.zero_()
+    with pytest.raises(ValueError, match="it is no judge"):
+        metrics.over_a_gaussian(blind, gaussian, gaussian.flip(0), held.x)
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match="sure of 0% of the real images only"):
+        metrics.legible(nn.Sequential(nn.Flatten(), nn.Linear(1024, 10), nn.Tanh()), held.x, held.x)
+
+
+def test_a_gaussian_has_the_mean_and_covariance_of_its_model():
+    torch.manual_seed(0)
+    x = torch.randn(4000, 3) @ torch.tensor([[2.0, 0.5, 0], [0, 1, -0.7], [0, 0, 0.2]]) + torch.tensor([1.0, -2, 3])
+    made = metrics.gaussian_like(x, 20000, seed=1)
+    torch.testing.assert_close(made.mean(0), x.mean(0), atol=0.05, rtol=0)
+    torch.testing.assert_close(made.T.cov(), x.T.cov(), atol=0.12, rtol=0)
+    assert made.equal(metrics.gaussian_like(x, 20000, seed=1)) and not made.equal(metrics.gaussian_like(x, 20000))
+    with pytest.raises(ValueError, match="at least two finite samples"):
+        metrics.gaussian_like(x[:1], 5)
