@@ -250,7 +250,7 @@ def confirm_records(profile: str, names: str, jobs: int, before: Path | None = N
     if not any(known.values()):
         print(f"Nothing is recorded at profile {profile!r}.")
     elif not runs and not failed:
-        print("No other record is stale.")
+        print("No record is stale.")
     return bool(failed)
 
 

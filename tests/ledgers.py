@@ -35,7 +35,7 @@ CLAIMS = """
   control: null
   seeds: 5
   testable: true
-  history: [{date: 2024-01-01, note: first wording}]
+  history: [The wording of 2024-01-01 was another.]
   profiles: [cpu]
 09-scanners:
   source: ours

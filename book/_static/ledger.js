@@ -40,9 +40,14 @@ window.addEventListener("load", function () {
   form.addEventListener("input", function () { show(); remember(); });
   form.addEventListener("reset", function () { setTimeout(function () { show(); remember(); }); });
   // A link to one claim must find it, whatever is chosen.
-  window.addEventListener("hashchange", function () {
+  function find() {
     var target = location.hash && document.getElementById(location.hash.slice(1));
-    if (target && target.closest("[hidden]")) { form.reset(); }
-  });
+    if (target && target.closest("[hidden]")) {
+      form.reset();
+      setTimeout(function () { target.scrollIntoView(); });
+    }
+  }
+  window.addEventListener("hashchange", find);
   show();
+  find();
 });

@@ -18,7 +18,7 @@ FORMER_PROFILES = {"real": "full", "gpu": "full"}
 COMPARISONS = ("greater", "less")
 BOUNDS = ("at_least", "at_most")
 KINDS = (*COMPARISONS, *BOUNDS)
-EFFECTS = ("difference", "ratio")
+EFFECTS = ("difference", "ratio", "ratio_of_means")
 # What sort of number a run gives, which decides the interval: see `verdicts`.
 SCALES = ("mean", "correlation", "share", "yes_no", "sign")
 SOURCES = ("review", "paper", "ours")
@@ -35,11 +35,11 @@ class Claim:
     "metz2017, Fig. 2". ``protocol`` says how near our data are to those of the source, for all profiles or by profile.
 
     ``kind`` ``greater``/``less`` compares with a control and asks for ``smallest_effect``, a difference or (``effect``
-    ``ratio``) a factor. ``at_least``/``at_most`` compare with ``bound``; a bound that is missed by no more than
-    ``margin`` is nearly kept. ``scale`` is what sort of number a run gives (`SCALES`). ``gate`` names what must hold
-    before the numbers say anything (`gates`). A ``check`` is true by construction: a test of the code, and not counted
-    among the claims. ``testable`` is True or the reason why the claim cannot be tested here; then no criterion is
-    needed.
+    ``ratio`` or ``ratio_of_means``) a factor. ``at_least``/``at_most`` compare with ``bound``; a bound that is missed
+    by no more than ``margin`` is nearly kept. ``scale`` is what sort of number a run gives (`SCALES`). ``gate`` names
+    what must hold before the numbers say anything (`gates`). A ``check`` is true by construction: a test of the code,
+    and not counted among the claims. ``testable`` is True or the reason why the claim cannot be tested here; then no
+    criterion is needed.
     """
 
     id: str
@@ -77,6 +77,7 @@ class Claim:
 
 _ALWAYS = ("source", "place", "row", "chapter", "claim")
 _CRITERION = ("metric", "kind", "protocol", "seeds")
+_RANGES = {"correlation": (-0.9999, 0.9999), "share": (0, 1), "yes_no": (0, 1), "sign": (-1, 1)}
 
 
 def load_claims(path: str | Path | None = None) -> dict[str, Claim]:
@@ -110,10 +111,20 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
                     raise ValueError(f"{path}: {key!r} appears twice, near line {node.start_mark.line + 1}")
             return super().construct_mapping(node, deep)
 
+        def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+            """YAML reads 010 as 8 and 1:30 as 90."""
+            if not re.fullmatch(r"[-+]?(0|[1-9][0-9]{0,17})", node.value):
+                where = f"{path}, line {node.start_mark.line + 1}"
+                raise ValueError(f"{where}: {node.value[:30]} is no plain whole number; write it out, or quote text")
+            return int(node.value)
+
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8: {error}") from error
     if not isinstance(data, dict) or not data:
         raise ValueError(f"{path}: expected a mapping from {what}")
     return {str(name): entry for name, entry in data.items()}
@@ -134,7 +145,8 @@ def _claim(name: str, entry: Any, path: Path) -> Claim:
     demand(not unknown, f"unknown field {', '.join(unknown)}; known are {', '.join(known)}")
     testable = entry.get("testable", True)
     demand(
-        testable is True or (isinstance(testable, str) and bool(testable.strip())),
+        testable is True
+        or (isinstance(testable, str) and testable.strip().lower() not in ("", "true", "false", "yes", "no")),
         "testable is true, or the reason why the claim cannot be tested here",
     )
     needed = _ALWAYS + (_CRITERION if testable is True else ())
@@ -143,7 +155,13 @@ def _claim(name: str, entry: Any, path: Path) -> Claim:
 
     entry = {key: value for key, value in entry.items() if value is not None}
     for key in ("source", "place", "chapter", "claim", "metric", "unit", "control"):
-        demand(isinstance(entry.get(key, ""), str), f"{key} must be text (put it in quotes)")
+        text = entry.get(key, "")
+        demand(isinstance(text, str), f"{key} must be text (put it in quotes)")
+        demand(
+            text == text.strip() and not set(text) & set("`\n") and (key != "unit" or not set(text) & set("<>")),
+            f"{key} must be one line without blanks at its ends or backticks (a unit: without < and >)",
+        )
+        demand(bool(text) or key not in entry, f"{key} is empty")
     demand(
         _whole(entry["row"]) and name.startswith(f"{entry['row']:02d}-"),
         f"row is {entry['row']!r}, but the id begins with {name[:2]}",
@@ -153,22 +171,28 @@ def _claim(name: str, entry: Any, path: Path) -> Claim:
         f"chapter {entry['chapter']!r} is not a notebook's name such as 02_wasserstein",
     )
     demand(entry["source"] in SOURCES, f"source {entry['source']!r} is none of {', '.join(SOURCES)}")
-    demand(isinstance(entry.get("history", []), list), "history must be a list")
+    history = entry.get("history", [])
+    demand(
+        isinstance(history, list) and all(isinstance(one, str) for one in history), "history must be a list of texts"
+    )
     demand(isinstance(entry.get("check", False), bool), "check is true or false")
     profiles = entry.get("profiles", ["cpu"])
-    demand(isinstance(profiles, list) and bool(profiles), f"profiles must be a list out of {', '.join(PROFILES)}")
-    for profile in profiles:
-        demand(
-            profile not in FORMER_PROFILES,
-            f"there is no profile {profile!r} any more: {FORMER_PROFILES.get(profile)!r} took its place",
-        )
-        demand(profile in PROFILES, f"profiles must be a list out of {', '.join(PROFILES)}")
+    measured = [profile for profile in PROFILES if profile != "ci"]  # ci runs what cpu does
+    whole = isinstance(profiles, list) and all(isinstance(one, str) for one in profiles)
+    for former in FORMER_PROFILES if whole else ():
+        took = FORMER_PROFILES[former]
+        demand(former not in profiles, f"there is no profile {former!r} any more: {took!r} took its place")
+    demand(
+        whole and bool(profiles) and set(profiles) <= set(measured) and len(set(profiles)) == len(profiles),
+        f"profiles must be a list out of {', '.join(measured)}",
+    )
     gate = entry.get("gate", [])
     gate = [gate] if isinstance(gate, str) else gate
     demand(
         isinstance(gate, list) and all(isinstance(one, str) for one in gate),
         "gate is the name of a gate, or a list of names",
     )
+    demand(not (gate and entry.get("check")), "a check is true by construction and needs no gate")
     if testable is True:
         _check_protocol(entry["protocol"], entry.get("profiles", ["cpu", "full"]), demand)
         _check_criterion(entry, demand)
@@ -207,17 +231,20 @@ def _check_criterion(entry: dict[str, Any], demand: Any) -> None:
     demand(numbers[0] in entry, f"kind {kind} needs {numbers[0]}")
     for key in numbers:
         value = entry.get(key, 0)
-        demand(_number(value) and math.isfinite(value), f"{key} must be a finite number")
+        hint = "; YAML wants 1.0e-3 for 1e-3" if isinstance(value, str) else ""
+        demand(_number(value) and math.isfinite(value), f"{key} must be a finite number{hint}")
         entry[key] = float(value)
     if kind in COMPARISONS:
         demand(bool(entry.get("control")), f"kind {kind} needs a control to compare with")
         demand(
-            entry["smallest_effect"] > (1 if effect == "ratio" else 0),
+            entry["smallest_effect"] > (0 if effect == "difference" else 1),
             "smallest_effect must be above 1 for a ratio and above 0 for a difference: a tie is none",
         )
     else:
         demand(effect == "difference", f"kind {kind} compares with a bound and takes no ratio")
         demand(entry["margin"] >= 0, "margin must not be below 0")
+        low, high = _RANGES.get(scale, (-math.inf, math.inf))
+        demand(low <= entry["bound"] <= high, f"bound must lie in {low:g} to {high:g}, where a {scale} does")
 
 
 def _whole(value: Any) -> bool:

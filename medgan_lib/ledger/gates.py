@@ -42,9 +42,14 @@ class Gate:
     def holds(self, value: float) -> bool:
         return self.low <= value <= self.high
 
-    def holds_in(self, values: Sequence[float]) -> bool:
-        """Whether enough of the seeds pass."""
-        return sum(map(self.holds, values)) >= SHARE * len(values) - 1e-9 and len(values) > 0
+    def worst(self, values: Sequence[float]) -> float:
+        """Of several values the one that holds least."""
+        return min(values, key=lambda value: min(value - self.low, self.high - value))
+
+
+def enough(held: Sequence[bool]) -> bool:
+    """Whether so many seeds passed that the others may be bad luck."""
+    return bool(held) and sum(held) >= SHARE * len(held) - 1e-9
 
 
 def load_gates(path: str | Path | None = None) -> dict[str, Gate]:
@@ -90,8 +95,10 @@ def _gate(name: str, entry: Any, path: Path) -> Gate:
     low = numbers[0] if bounds[0] != "at_most" else -math.inf
     high = numbers[-1] if bounds[0] != "at_least" else math.inf
     demand(low < high, "the bounds of between are the wrong way round")
+    unit = "" if entry.get("unit") is None else entry["unit"]
+    demand(isinstance(unit, str), "unit must be text (put it in quotes)")
     texts = {key: entry[key] for key in ("question", "fails", "metric")}
-    return Gate(id=name, **texts, unit=entry.get("unit") or "", low=float(low), high=float(high))
+    return Gate(id=name, **texts, unit=unit, low=float(low), high=float(high))
 
 
 def check_gates(claims: Mapping[str, Claim], gates: Mapping[str, Gate]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from medgan_lib.files.atomic import write_atomic
 from medgan_lib.ledger.claims import PROFILES, Claim, known_profile, load_claims, shipped
-from medgan_lib.ledger.gates import SHARE, Gate, gates_beside
+from medgan_lib.ledger.gates import SHARE, Gate, enough, gates_beside
 from medgan_lib.ledger.verdicts import NOT_TESTABLE, Verdict, finite_number, verdict
 from medgan_lib.ledger.words import criterion, format_number, gate_words
 
@@ -129,7 +130,7 @@ def write_record(
         if name in claims:
             said = record_verdict(claims[name], record, gates).verdict
         else:
-            said = "held" if gates[name].holds_in(entry["value"]) else "did not hold"
+            said = "held" if enough([gates[name].holds(value) for value in entry["value"]]) else "did not hold"
         judged[name] = {"control": None, **entry, "verdict": said}
     text = json.dumps({**record, "claims": judged}, indent=2, allow_nan=False, default=_plain) + "\n"
     write_atomic(path, text)
@@ -141,17 +142,31 @@ def _plain(value: Any) -> float:
 
 
 def _check_record(record: Any, where: str) -> None:
-    if not isinstance(record, Mapping):
-        raise ValueError(f"{where}: expected a JSON object")
-    if missing := [key for key in _RECORD_KEYS if key not in record]:
-        raise ValueError(f"{where}: missing {', '.join(missing)}")
+    def demand(condition: bool, message: str) -> None:
+        if not condition:
+            raise ValueError(f"{where}: {message}")
+
+    demand(isinstance(record, Mapping), "expected a JSON object")
+    missing = [key for key in _RECORD_KEYS if key not in record]
+    demand(not missing, f"missing {', '.join(missing)}")
+    demand(isinstance(record["profile"], str), f"profile must be text, not {record['profile']!r}")
     known_profile(record["profile"])
-    seeds = record["seeds"]
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise ValueError(f"{where}: seeds must be different from one another and at least one, not {seeds}")
-    if len(record["seconds"]) != len(seeds):
-        raise ValueError(f"{where}: {len(seeds)} seeds but {len(record['seconds'])} values of seconds")
+    seeds, edition = record["seeds"], record.get("edition", 1)
+    demand(isinstance(edition, int) and not isinstance(edition, bool), f"edition must be a number, not {edition!r}")
+    demand(
+        isinstance(seeds, list | tuple) and all(isinstance(seed, int) for seed in seeds),
+        f"seeds must be a list of whole numbers, not {seeds!r}",
+    )
+    demand(
+        bool(seeds) and len(set(seeds)) == len(seeds),
+        f"seeds must be different from one another and at least one, not {seeds}",
+    )
+    seconds = record["seconds"]
+    demand(isinstance(seconds, list | tuple), f"seconds must be a list, not {seconds!r}")
+    demand(len(seconds) == len(seeds), f"{len(seeds)} seeds but {len(seconds)} values of seconds")
+    demand(isinstance(record["claims"], Mapping), "claims must be a JSON object")
     for name, entry in record["claims"].items():
+        demand(isinstance(entry, Mapping), f"claim {name} must be a JSON object")
         for what in ("value", "control", "of"):
             numbers = entry.get(what)
             if numbers is None and what != "value":
@@ -248,26 +263,31 @@ def record_verdict(
 
 
 def shut_gate(claim: Claim, record: Mapping[str, Any], gates: Mapping[str, Gate]) -> str:
-    """Why the claim's numbers say nothing: the first of its gates that did not hold, in words; "" if all held.
+    """Why the claim's numbers say nothing, in words; "" if enough seeds passed all gates of the claim.
 
     A record of the first edition has no gates and passes: it is in no tally.
     """
+    passed, bad = [True] * len(record["seeds"]), []
     for name in claim.gate:
         gate = gates[name]
         entry = record["claims"].get(name)
+        if entry is None and is_first_edition(record):
+            continue
         if entry is None:
-            if is_first_edition(record):
-                continue
             return f"its gate was not measured: {gate.question}"
-        values = entry["value"]
-        if not gate.holds_in(values):
-            held = sum(map(gate.holds, values))
-            middle = sorted(values)[len(values) // 2]
-            return (
-                f"{gate.fails} {gate.metric}: {format_number(middle, gate.unit)} (median), asked "
-                f"{gate_words(gate)}; held in {held} of {len(values)} seeds, needed in {SHARE:.0%}"
-            )
-    return ""
+        held = [gate.holds(value) for value in entry["value"]]
+        passed = [before and now for before, now in zip(passed, held, strict=True)]
+        if not all(held):
+            bad.append((sum(held), name))
+    if enough(passed):
+        return ""
+    _, name = min(bad)
+    gate, values = gates[name], record["claims"][name]["value"]
+    every = "all its gates" if len(claim.gate) > 1 else "it"
+    return (
+        f"{gate.fails} {gate.metric}: {format_number(statistics.median(values), gate.unit)} (median), asked "
+        f"{gate_words(gate)}; {every} held in {sum(passed)} of {len(values)} seeds, needed in {SHARE:.0%}"
+    )
 
 
 def unmeasured(claim: Claim) -> Verdict:

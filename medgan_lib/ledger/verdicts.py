@@ -3,14 +3,15 @@
 Intervals fit the number (``Claim.scale``), so that none leaves its range:
 
 - ``mean``: Student's t over seeds.
-- a ratio: t on the log scale, where "twice" and "half" are equally far from "no change". Of numbers that come near 0,
-  whose logarithm is mostly noise, the ratio of means with Fieller's interval.
+- a ``ratio``: t on the log scale, where "twice" and "half" are equally far from "no change". It is for numbers away
+  from 0: the logarithm of what comes near 0 is mostly noise. A ``ratio_of_means`` has Fieller's interval, for these.
 - ``correlation``: t on Fisher's z.
 - ``share``, k of n in every run: Korn and Graubard's (1998) exact interval, in which n counts for less where seeds
   differ by more than chance.
 - ``yes_no`` (0 or 1) and ``sign`` (-1 or 1), one in every run: Clopper and Pearson's exact interval.
 
-A difference of two such bounded numbers has Newcombe's interval, made of those of both (Zou 2007).
+A difference of two such bounded numbers has Newcombe's interval, made of those of both (Zou 2007). The promise of 95 %
+is exact for numbers that spread like a Gaussian, and near it for others: lognormal ratios of means can do worse.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ PASSED = "check passed"
 FAILED = "check failed"
 
 LARGEST_CORRELATION = 0.9999  # Fisher's z of 1 is infinite
-NEAR_ZERO = 10.0  # numbers that differ by more than this factor between seeds
+NEAR_ZERO = 10.0  # numbers that differ by more than this factor between seeds are no good for logarithms
+LARGEST = 1e100  # squares of larger ones overflow
 Interval = tuple[float, float, float]  # estimate, lower end, upper end
 
 
@@ -59,7 +61,7 @@ def effects(claim: Claim, values: Iterable[Any], controls: Iterable[Any] | None 
 
     Raises:
         ValueError: a value that is not a finite number, or outside the range of the claim's scale; controls missing,
-            superfluous or of another number; a ratio with a value below 0 or a control that is not positive.
+            superfluous or of another number; a ratio with numbers that are not positive (of means, values may be 0).
     """
     values = [_scaled_number(claim, "value", value) for value in values]
     if (controls is None) != (claim.control is None):
@@ -75,8 +77,10 @@ def effects(claim: Claim, values: Iterable[Any], controls: Iterable[Any] | None 
     pairs = list(zip(values, controls, strict=True))
     if claim.effect == "difference":
         return [value - control for value, control in pairs]
-    if any(value < 0 or control <= 0 for value, control in pairs):
-        raise ValueError(f"claim {claim.id}: a ratio needs values that are not negative and positive controls")
+    zero = claim.effect == "ratio_of_means"
+    if any(value < 0 or (value == 0 and not zero) or control <= 0 for value, control in pairs):
+        hint = "" if zero else "; effect: ratio_of_means takes values that are 0"
+        raise ValueError(f"claim {claim.id}: a ratio needs positive values and controls{hint}")
     return [value / control for value, control in pairs]
 
 
@@ -129,7 +133,10 @@ def verdict(
     middle, low, high = _interval(claim, [float(v) for v in values], controls, each, of)
     if math.isinf(low) or math.isinf(high):
         return Verdict(UNDECIDED, middle, n=len(each), reason="the control may be 0, so the ratio may be anything")
-    return Verdict(judge(claim, low, high), middle, low, high, len(each))
+    reason = ""
+    if claim.effect == "ratio" and (_near_zero(values) or _near_zero(controls or ())):
+        reason = "its numbers differ more than tenfold between seeds, where a ratio means little"
+    return Verdict(judge(claim, low, high), middle, low, high, len(each), reason)
 
 
 def judge(claim: Claim, low: float, high: float) -> str:
@@ -137,7 +144,8 @@ def judge(claim: Claim, low: float, high: float) -> str:
     counts, nothing = thresholds(claim)
     if claim.kind in ("less", "at_most"):
         low, high, counts, nothing = -high, -low, -counts, -nothing
-    tolerance = 1e-9 * max(abs(counts), abs(low), abs(high))
+    # In units of the criterion alone: the far end of a wide interval must not forgive anything at the near one.
+    tolerance = 1e-9 * max(abs(counts), abs(nothing))
     if low >= counts - tolerance:
         return SUPPORTED
     if high < nothing - tolerance:
@@ -150,14 +158,14 @@ def thresholds(claim: Claim) -> tuple[float, float]:
     if claim.kind in BOUNDS:
         return claim.bound, claim.bound - (claim.margin if claim.kind == "at_least" else -claim.margin)
     up = claim.kind == "greater"
-    if claim.effect == "ratio":
+    if claim.effect != "difference":
         return (claim.smallest_effect if up else 1 / claim.smallest_effect), 1.0
     return (claim.smallest_effect if up else -claim.smallest_effect), 0.0
 
 
 def _center(claim: Claim, each: Sequence[float]) -> float:
     """The mean effect, geometric for ratios."""
-    if claim.effect == "ratio" and min(each) > 0:
+    if claim.effect == "ratio":
         return math.exp(math.fsum(map(math.log, each)) / len(each))
     return math.fsum(each) / len(each)
 
@@ -169,17 +177,17 @@ def _interval(
     each: list[float],
     of: Sequence[int] | None,
 ) -> Interval:
+    numbers = [float(control) for control in controls or ()]
+    if claim.effect == "ratio_of_means":
+        return fieller(values, numbers)
     if claim.effect == "ratio":
-        numbers = [float(control) for control in controls or ()]
-        if _near_zero(values) or _near_zero(numbers):
-            return fieller(values, numbers)
         return _transformed(each, math.log, math.exp)
     if claim.scale == "mean":
         return student(each)
     one = _bounded(claim, of)
     if claim.kind in BOUNDS:
         return one(values)
-    return _difference(one(values), one([float(control) for control in controls or ()]))
+    return _difference(one(values), one(numbers), _covariance(values, numbers) < 0)
 
 
 def _bounded(claim: Claim, of: Sequence[int] | None) -> Callable[[list[float]], Interval]:
@@ -193,6 +201,8 @@ def _bounded(claim: Claim, of: Sequence[int] | None) -> Callable[[list[float]], 
         case "share":
             if of is None:
                 raise ValueError(f"claim {claim.id}: a share needs the number that it is a share of: record(…, of=n)")
+            if any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in of):
+                raise ValueError(f"claim {claim.id}: a share is one of whole numbers of at least 1, not of {list(of)}")
             return lambda numbers: korn_graubard(numbers, of)
         case "yes_no":
             return lambda numbers: korn_graubard(numbers, [1] * len(numbers))
@@ -244,15 +254,17 @@ def fieller(values: Sequence[float], controls: Sequence[float]) -> Interval:
     return v / c, max(0.0, (b - root) / a), (b + root) / a
 
 
-def _near_zero(numbers: Sequence[float]) -> bool:
-    return min(numbers) <= max(numbers) / NEAR_ZERO
+def _near_zero(numbers: Sequence[Any]) -> bool:
+    found = [float(number) for number in numbers]
+    return bool(found) and min(found) <= max(found) / NEAR_ZERO
 
 
 def korn_graubard(shares: Sequence[float], of: Sequence[int]) -> Interval:
     """A share pooled over seeds with Clopper and Pearson's 95 % interval of the effective number of trials.
 
-    Where seeds differ by more than binomial chance, the trials of one seed repeat each other, and count for less
-    (Korn and Graubard 1998). With one trial a seed this is Clopper and Pearson's interval.
+    ``shares`` of each seed, and ``of`` how many trials. Where seeds differ by more than binomial chance, the trials of
+    one seed repeat each other, and count for less (Korn and Graubard 1998). With one trial a seed this is Clopper and
+    Pearson's interval.
     """
     from scipy.special import betaincinv, stdtrit
 
@@ -271,10 +283,20 @@ def korn_graubard(shares: Sequence[float], of: Sequence[int]) -> Interval:
     return p, low, high
 
 
-def _difference(value: Interval, control: Interval) -> Interval:
-    """Newcombe's interval of a difference, as if value and control were independent: pairs only make it too wide."""
+def _difference(value: Interval, control: Interval, opposed: bool) -> Interval:
+    """Newcombe's interval of a difference, as if value and control were independent.
+
+    Pairs that rise together make it too wide, which is safe. Where they are ``opposed``, the control falling as the
+    value rises, the errors of both add up.
+    """
     (v, v_low, v_high), (c, c_low, c_high) = value, control
-    return v - c, v - c - math.hypot(v - v_low, c_high - c), v - c + math.hypot(v_high - v, c - c_low)
+    together = (lambda a, b: a + b) if opposed else math.hypot
+    return v - c, v - c - together(v - v_low, c_high - c), v - c + together(v_high - v, c - c_low)
+
+
+def _covariance(values: Sequence[float], controls: Sequence[float]) -> float:
+    v, c = math.fsum(values) / len(values), math.fsum(controls) / len(controls)
+    return math.fsum((a - v) * (b - c) for a, b in zip(values, controls, strict=True))
 
 
 _RANGES = {"correlation": (-1.0, 1.0), "share": (0.0, 1.0), "yes_no": (0.0, 1.0), "sign": (-1.0, 1.0)}
@@ -293,9 +315,11 @@ def _scaled_number(claim: Claim, what: str, value: Any) -> float:
 
 def finite_number(name: str, what: str, value: Any) -> float:
     try:
-        number = float(value)
-    except (TypeError, ValueError, RuntimeError) as error:
+        number = float("text" if isinstance(value, str) else value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"claim {name}: the {what} must be one number, not {value!r:.80}") from error
+    if math.isfinite(number) and abs(number) > LARGEST:
+        raise ValueError(f"claim {name}: the {what} is {number:g}, too large for any unit; find out why")
     if not math.isfinite(number):
         raise ValueError(f"claim {name}: the {what} is {number}; find out why before it is recorded")
     return number

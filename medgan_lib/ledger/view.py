@@ -111,8 +111,11 @@ class Ledger:
         self.entries: dict[str, Entry] = {}
         self.passages: dict[str, Passage] = {}
 
-    def gate(self, name: str, value: Any) -> Passage:
+    def gate(self, name: str, *values: Any) -> Passage:
         """Note what this run measured at a gate, whose bounds are in ``gates.yml``.
+
+        A value for each network that the claims behind the gate compare, controls of the same kind included: the worst
+        of them is kept, so that no trained network passes for an untrained one.
 
         Raises:
             ValueError: no claim of this chapter asks for this gate, it has a value already, or the value is not a
@@ -122,8 +125,11 @@ class Ledger:
             asked = ", ".join(self.gates) or "none"
             raise ValueError(f"no claim of chapter {self.chapter} asks for a gate {name!r}; they ask for {asked}")
         if name in self.passages:
-            raise ValueError(f"gate {name} already has a value; one run gives one value")
-        self.passages[name] = Passage(self.gates[name], finite_number(name, "value", value))
+            raise ValueError(f"gate {name} already has a value; give those of all networks in one call")
+        if not values:
+            raise ValueError(f"gate {name} needs a value")
+        gate = self.gates[name]
+        self.passages[name] = Passage(gate, gate.worst([finite_number(name, "value", value) for value in values]))
         return self.passages[name]
 
     def record(self, claim_id: str, value: Any, control: Any = None, *, of: int | None = None) -> Entry:
@@ -210,8 +216,8 @@ class LedgerView:
 
     def __repr__(self) -> str:
         plain = [
-            [html.unescape(re.sub(r"<[^>]*>", " ", cell)).replace("  ", " ").strip() for cell in row]
-            for row in self.rows()
+            (*cells, html.unescape(re.sub(r"<[^>]*>", " ", recorded)).replace("  ", " ").strip())
+            for *cells, recorded in self.rows()
         ]
         gates = [f"gate {passage!r}" for passage in self.passages.values()]
         return "\n\n".join([*gates, *(

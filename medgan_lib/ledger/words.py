@@ -59,7 +59,7 @@ def criterion(claim: Claim) -> str:
         return NOT_TESTABLE
     if claim.kind in BOUNDS:
         return f"{claim.kind.replace('_', ' ')} {_typeset(f'{claim.bound:g}')} {claim.unit}".strip()
-    if claim.effect == "ratio":
+    if claim.effect != "difference":
         inverse = claim.kind == "less"
         number = _typeset(f"{1 / claim.smallest_effect:.3g}" if inverse else f"{claim.smallest_effect:g}")
         return f"at {'most' if inverse else 'least'} {number} times {claim.control}"
@@ -96,7 +96,7 @@ def interval_words(claim: Claim, result: Verdict) -> str:
 
 
 def _signed(claim: Claim, number: float, unit: str = "") -> str:
-    if claim.effect == "ratio":
+    if claim.effect != "difference":
         return f"×{format_number(number)}"
     return format_number(number, unit, signed=claim.kind in COMPARISONS)
 

@@ -1,7 +1,8 @@
 """What gates measure: whether networks are trained well enough that their numbers say something about a method.
 
 The bounds are in ``gates.yml`` (`medgan_lib.ledger.gates`). Each measure is made so that real images pass, and so that
-a Gaussian with their mean and covariance and an untrained network fail.
+a Gaussian with their mean and covariance and an untrained network fail. None of them sees copies of training images:
+`memorisation` does.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from medgan_lib.metrics.modes import modes_covered
+from medgan_lib.metrics.samples import choose
+from medgan_lib.metrics.sets import prdc
 from medgan_lib.metrics.yardstick import Yardstick
 from medgan_lib.networks import batched
 
@@ -40,8 +43,8 @@ def gaussian_like(train: Tensor, count: int, seed: int = 0) -> Tensor:
 def over_a_gaussian(yardstick: Yardstick, train: Tensor, held_out: Tensor, samples: Tensor) -> float:
     """Distance of samples to held-out images, over that of a Gaussian of the training images (`gaussian_like`).
 
-    0 for a perfect generator, 1 for the Gaussian. All are cut to equal numbers, and the floor, the distance of other
-    real images (of ``train``) to the held-out ones, is taken off both.
+    0 for a perfect generator, 1 for the Gaussian. All are cut to equal numbers, at random and always alike, as cohorts
+    may be sorted; the floor, the distance of other real images (of ``train``) to the held-out ones, is taken off both.
 
     Args:
         yardstick: made for these images.
@@ -52,20 +55,46 @@ def over_a_gaussian(yardstick: Yardstick, train: Tensor, held_out: Tensor, sampl
             cannot tell.
     """
     count = min(len(train), len(held_out), len(samples))
-    floor = yardstick.distance(held_out[:count], train[:count])
-    gaussian = yardstick.distance(held_out[:count], gaussian_like(train, count))
+    held_out, some, samples = (choose(x, count, seed) for seed, x in enumerate((held_out, train, samples)))
+    floor = yardstick.distance(held_out, some)
+    gaussian = yardstick.distance(held_out, gaussian_like(train, count))
     if gaussian <= 2 * floor:
         raise ValueError(
             f"{yardstick.name} cannot tell a Gaussian ({gaussian:.3g}) from real images ({floor:.3g}): it is no judge"
         )
-    return max(0.0, yardstick.distance(held_out[:count], samples[:count]) - floor) / (gaussian - floor)
+    return max(0.0, yardstick.distance(held_out, samples) - floor) / (gaussian - floor)
+
+
+def variety(yardstick: Yardstick, train: Tensor, held_out: Tensor, samples: Tensor) -> float:
+    """Coverage of held-out images by samples, over that by other real images (of ``train``); at most about 1.
+
+    Coverage is the share of held-out images that have a sample among their five nearest neighbours' distance (`prdc`),
+    in the features of the yardstick: a generator that repeats itself, or leaves out what is rare, covers few.
+
+    Args:
+        yardstick: made for these images.
+        train, held_out, samples: (n, channels, *size) in [-1, 1], some hundred of each, cut to equal numbers.
+
+    Raises:
+        ValueError: as `prdc`, and where other real images cover less than half of the held-out ones.
+    """
+    count = min(len(train), len(held_out), len(samples))
+    held_out, some, samples = (
+        yardstick.features(choose(x, count, seed)) for seed, x in enumerate((held_out, train, samples))
+    )
+    real = prdc(held_out, some).coverage
+    if real < 0.5:
+        raise ValueError(f"other real images cover {real:.0%} of the held-out ones only: these are too few, or too far")
+    return prdc(held_out, samples).coverage / real
 
 
 def legible(classifier: nn.Module, samples: Tensor, real: Tensor, sure: float = 0.9) -> float:
     """Whether a classifier can read samples and finds every class among them, over the same for real images.
 
-    The share of images that it is sure of, times the effective number of classes over all (the exponential of the
-    entropy of their mean prediction). A generator of noise fails by the first factor, a collapsed one by the second.
+    The share of images that it is sure of, and the effective number of classes over all (the exponential of the
+    entropy of their mean prediction), each over that of real images and at most 1, multiplied. A generator of noise
+    fails by the first, one that leaves classes out by the second. It does not see whether all images of a class are
+    alike: `variety` does.
 
     Args:
         classifier: images (n, channels, *size) -> logits (n, classes), taught on real training images.
@@ -73,14 +102,17 @@ def legible(classifier: nn.Module, samples: Tensor, real: Tensor, sure: float = 
         sure: from which probability it is.
 
     Returns:
-        1 where samples are as legible as real images, and as many classes.
+        1 where samples are as legible as real images, and of as many classes.
 
     Raises:
-        ValueError: the classifier is sure of less than half of the real images.
+        ValueError: the classifier is sure of less than half of the real images, or these are not of all classes, or
+            some values are not finite.
     """
 
     def read(x: Tensor) -> tuple[float, float]:
         p = batched(classifier, x).double().softmax(1)
+        if not p.isfinite().all():
+            raise ValueError("the classifier gives numbers that are not finite: look for such in the images")
         mean = p.mean(0)
         classes = torch.special.entr(mean).sum().exp().item() / len(mean)
         return (p.amax(1) > sure).double().mean().item(), classes
@@ -88,15 +120,20 @@ def legible(classifier: nn.Module, samples: Tensor, real: Tensor, sure: float = 
     share, classes = read(real)
     if share < 0.5:
         raise ValueError(f"the classifier is sure of {share:.0%} of the real images only: train it longer")
+    if classes < 0.8:
+        raise ValueError(f"the real images show {classes:.0%} of the classes only: take them from all of these")
     made, found = read(samples)
-    return made * found / (share * classes)
+    return min(1.0, made / share) * min(1.0, found / classes)
 
 
 def near_modes(samples: Tensor, modes: Tensor, sigma: float) -> float:
-    """Share of samples within three standard deviations of a mode (`modes_covered`): 98.9 % of real ones in 2-D."""
+    """Share of samples within three standard deviations of a mode (`modes_covered`): 98.9 % of real ones in 2-D.
+
+    One mode is enough: how many are covered is what claims about mode collapse ask.
+    """
     return modes_covered(samples, modes, sigma).high_quality
 
 
 def beyond_guessing(accuracy: float, chance: float) -> float:
-    """(accuracy − chance) / (1 − chance): 0 for who guesses, 1 for who is always right."""
+    """(accuracy − chance) / (1 − chance): 0 for who guesses, 1 for who is always right. ``chance`` is below 1."""
     return (accuracy - chance) / (1 - chance)

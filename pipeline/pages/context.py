@@ -30,7 +30,9 @@ class Context:
 
     @cached_property
     def gates(self) -> dict[str, Any]:
-        return ledger.gates_beside(self.root / "book" / "claims.yml")
+        gates = ledger.gates_beside(self.root / "book" / "claims.yml")
+        ledger.check_gates(self.claims, gates)
+        return gates
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -40,6 +42,13 @@ class Context:
         """The record a chapter's page talks about: that of the build's profile, else of ``cpu``, else any."""
         found = {record["profile"]: record for record in self.records if record["chapter"] == chapter}
         return found.get(self.profile) or found.get("cpu") or next(iter(found.values()), None)
+
+    def record_of(self, claim: Any) -> dict[str, Any] | None:
+        """As `record`, of the profiles at which the claim is measured; where there is none, any of the chapter."""
+        found = [record for record in self.records
+                 if record["chapter"] == claim.chapter and claim.expected_at(record["profile"])]
+        order = {self.profile: 0, "cpu": 1}
+        return min(found, key=lambda record: order.get(record["profile"], 2), default=self.record(claim.chapter))
 
     def claims_of(self, chapter: str) -> list[Any]:
         return [claim for claim in self.claims.values() if claim.chapter == chapter]
@@ -98,16 +107,17 @@ def claim_role(claim_id: str, part: str, context: Context) -> str:
     if part and part not in PARTS:
         raise UserError(f"{{claim}}`{claim_id}:{part}`: there are {', '.join(PARTS)}")
     claim = context.claims[claim_id]
-    record = context.record(claim.chapter)
+    record = context.record_of(claim)
     measured = record is not None and claim_id in record["claims"]
+    old = f", {ledger.FIRST_EDITION}" if measured and ledger.is_first_edition(record) else ""
     if part == "verdict":
-        return context.verdict(claim, record).verdict if record else NOT_RECORDED
+        return context.verdict(claim, record).verdict + old if record else NOT_RECORDED
     if not measured:
         said = context.verdict(claim, record).verdict if record else NOT_RECORDED
         return said if part else f"{{ref}}`{said} <claim-{claim_id}>`"
     row = context.row(claim, record)
     if part == "effect":
-        return ledger.effect_words(claim, row.verdict)
+        return ledger.effect_words(claim, row.verdict) + old
     if part:
         mean = getattr(row, part)
         return "(none)" if mean is None else ledger.format_number(mean, claim.unit)

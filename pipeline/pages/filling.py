@@ -13,7 +13,7 @@ from pipeline import UserError
 from pipeline.errata.page import deviations, slips
 from pipeline.pages.cards import data_cards
 from pipeline.pages.context import Context, claim_role
-from pipeline.pages.ledger_page import ledger_pages
+from pipeline.pages.ledger_page import gates, ledger_pages
 from pipeline.pages.runs import cover_player, status
 from pipeline.pages.verdicts import forest, verdicts
 
@@ -35,6 +35,7 @@ GENERATED: dict[str, Callable[[Context], str]] = {
     "verdicts": verdicts,
     "forest": forest,
     "ledger": ledger_pages,
+    "gates": gates,
     "status": status,
     "deviations": deviations,
     "slips": slips,

@@ -1,4 +1,4 @@
-"""The section "At full scale" of a chapter's page: the recorded run's pictures, and where and how fast it was made."""
+"""The section "At full scale" of a chapter's page: the recorded pictures and numbers, and how they were made."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from medgan_lib import ledger
 from medgan_lib.figures.pictures import figcaption_tag
 from medgan_lib.figures.style import CARD
 from pipeline import UserError, pictures
-from pipeline.pages.context import STALE, Context
-from pipeline.pages.markdown import html_block
+from pipeline.pages.context import STALE, Context, value_words
+from pipeline.pages.markdown import html_block, table
 from pipeline.pages.runs import machine_text, private
 from pipeline.progress import duration
 
@@ -41,6 +41,7 @@ def add_full_scale(page: nbformat.NotebookNode, chapter: str, context: Context, 
     mark = f" {STALE}" if context.is_stale(record) else ""
     text = [f"## At full scale\n\n{_made(record, shown, hidden)}{mark}"]
     text += [html_block(_figure(entry, chapter)) for entry in shown]
+    text.append(_numbers(chapter, record, context))
     heads = [i for i, cell in enumerate(page.cells) if cell.cell_type == "markdown" and cell.source.startswith("## ")]
     page.cells.insert(heads[-1] if heads else len(page.cells), new_markdown_cell("\n\n".join(text), id="full-scale"))
 
@@ -53,6 +54,20 @@ def _made(record: dict[str, Any], shown: list[Any], hidden: list[str]) -> str:
     if hidden:
         return f"{text} Its pictures are not published: licence of {', '.join(f'`{name}`' for name in hidden)}."
     return f"{text} The pictures are those of seed {min(seeds)}." if shown else text
+
+
+def _numbers(chapter: str, record: dict[str, Any], context: Context) -> str:
+    """What was measured of each claim, as a table: nothing where no claim of the chapter is for this scale."""
+    rows = []
+    for claim in context.claims_of(chapter):
+        if claim.check or claim.id not in record["claims"]:
+            continue
+        row = context.row(claim, record)
+        rows.append([f"{{ref}}`{claim.claim} <claim-{claim.id}>`", value_words(claim, row),
+                     ledger.badge(row.verdict.verdict)])
+    seeds = len(record["seeds"])
+    few = f" With {seeds} seed{'s' * (seeds != 1)} there is no verdict." if seeds < ledger.MINIMUM_SEEDS else ""
+    return f"{table(['Claim', 'Measured', 'Verdict'], rows)}\n{few}" if rows else ""
 
 
 def _figure(entry: dict[str, Any], chapter: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from medgan_lib import ledger
 from pipeline.pages.context import STALE, Context, value_words
-from pipeline.pages.markdown import html_block
+from pipeline.pages.markdown import escaped, html_block, table
 
 SOURCES = {
     "review": ("the review", "The review says so: {place}."),
@@ -37,12 +37,18 @@ def ledger_pages(context: Context) -> str:
     return "\n".join(parts)
 
 
+def gates(context: Context) -> str:
+    """The gates as a table: what each asks, and what it demands of which number."""
+    rows = [[gate.question, f"{gate.metric}: {ledger.gate_words(gate)}"] for gate in context.gates.values()]
+    return table(["Gate", "Holds where"], rows)
+
+
 def _claim(claim: Any, context: Context) -> str:
     """One claim: what is claimed and by whom, what was asked for, and what came out, in sentences."""
-    record = context.record(claim.chapter)
+    record = context.record_of(claim)
     result = context.verdict(claim, record) if record else None
     if claim.testable is not True:
-        said, found = ledger.NOT_TESTABLE, [f"Not testable here: {claim.testable}"]
+        said, found = ledger.NOT_TESTABLE, [f"Not testable here: {escaped(claim.testable)}"]
     else:
         said = result.verdict if result else ledger.NO_VERDICT
         found = [_asked(claim, context), *_found(claim, context)]
@@ -51,23 +57,26 @@ def _claim(claim: Any, context: Context) -> str:
         *sorted({_class("data", claim.protocol_at(profile)) for profile in claim.profiles if claim.testable is True}),
         _class("chapter", claim.chapter),
     ])
-    history = ["*Changed:* " + " ".join(map(str, claim.history))] if claim.history else []
-    text = "\n\n".join([f"**{claim.claim}** {ledger.badge(said)}", _whence(claim), *found, *history])
+    history = ["*Changed:* " + escaped(" ".join(claim.history))] if claim.history else []
+    text = "\n\n".join([f"**{escaped(claim.claim)}** {ledger.badge(said)}", _whence(claim), *found, *history])
     return f"(claim-{claim.id})=\n::::{{container}} {classes}\n{text}\n::::\n"
 
 
 def _whence(claim: Any) -> str:
-    key, _, rest = claim.place.partition(", ")
-    where = claim.place if claim.source != "paper" else f"{{cite:t}}`{key}`" + (f", {rest}" if rest else "")
+    key, _, rest = (part.strip() for part in claim.place.partition(","))
+    where = escaped(claim.place)
+    if claim.source == "paper":
+        where = f"{{cite:t}}`{key}`" + (f", {escaped(rest)}" if rest else "")
     return SOURCES[claim.source][1].format(place=where)
 
 
 def _asked(claim: Any, context: Context) -> str:
-    control = f"; beside it: {claim.control}" if claim.control and claim.kind in ledger.BOUNDS else ""
-    text = f"Measured by: {claim.metric}{control}. Asked for beforehand: {ledger.criterion(claim)}."
+    control = f"; beside it: {escaped(claim.control)}" if claim.control and claim.kind in ledger.BOUNDS else ""
+    text = f"Measured by: {escaped(claim.metric)}{control}. Asked for beforehand: {escaped(ledger.criterion(claim))}."
     for name in claim.gate:
         gate = context.gates[name]
-        text += f" It counts only if this holds: {gate.question} ({gate.metric}: {ledger.gate_words(gate)})"
+        asked = escaped(f"{gate.question} ({gate.metric}: {ledger.gate_words(gate)})")
+        text += f" It counts only if this holds: {asked}"
     return text
 
 
@@ -110,7 +119,7 @@ def _recorded(claim: Any, record: dict[str, Any], where: str, context: Context) 
     ]
     tail = "".join(f", {one}" for one in words if one)
     changed = " (the criterion changed since)" if row.stored not in (None, row.verdict.verdict) else ""
-    return f"{head}{value_words(claim, row)}{tail}. {ledger.badge(row.verdict.verdict)}{changed}"
+    return f"{head}{escaped(value_words(claim, row) + tail)}. {ledger.badge(row.verdict.verdict)}{changed}"
 
 
 def _filters(context: Context) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
@@ -12,3 +14,8 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 def html_block(html: str) -> str:
     return f"```{{raw}} html\n{html}\n```"
+
+
+def escaped(text: str) -> str:
+    """Plain text as Markdown that shows it; formulas between dollars stay formulas."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", text)

@@ -34,10 +34,15 @@ def tally(context: Context, chapters: list[str] | None = None) -> Counter[str]:
     """
     counts: Counter[str] = Counter()
     for chapter in context.runs if chapters is None else chapters:
-        record = context.record(chapter)
-        if context.is_first_edition(chapter) or record is None or ledger.is_first_edition(record):
+        if context.is_first_edition(chapter):
             continue
-        counts.update(context.verdict(claim, record).verdict for claim in context.claims_of(chapter))
+        for claim in context.claims_of(chapter):
+            record = context.record_of(claim)
+            if record is None or ledger.is_first_edition(record):
+                continue
+            found = context.verdict(claim, record).verdict
+            if not claim.check or found in (ledger.PASSED, ledger.FAILED):
+                counts[found] += 1
     return counts
 
 
@@ -83,7 +88,7 @@ def forest(context: Context, chapter: str | None = None) -> str:
         (claim, context.verdict(claim, record))
         for claim in context.claims.values()
         if claim.testable is True and not claim.check and chapter in (None, claim.chapter)
-        and (record := context.record(claim.chapter))
+        and (record := context.record_of(claim))
         and (chapter or not (context.is_first_edition(claim.chapter) or ledger.is_first_edition(record)))
     ]
     points = [(claim, result, scaled(claim, result)) for claim, result in results if result.low is not None]
@@ -137,7 +142,7 @@ def scaled(claim: Any, result: Any) -> tuple[float, float, float] | None:
         return None
     counts, _ = ledger.thresholds(claim)
     ends = (result.effect, result.low, result.high)
-    if claim.effect == "ratio":
+    if claim.effect != "difference":
         middle, one, other = (math.log(max(value, 1e-9)) / math.log(counts) for value in ends)
     else:
         middle, one, other = (value / counts for value in ends)

@@ -233,8 +233,11 @@ def test_a_link_to_a_claim_finds_it_whatever_is_chosen(visit) -> None:
     page = visit("book/ledger.html?verdict=verdict-contradicted")
     target = page.eval_on_selector(".medgan-claim[hidden]", "claim => claim.id || claim.previousElementSibling.id")
     page.evaluate("id => { location.hash = id; }", target)
-    page.wait_for_function("id => document.getElementById(id).closest('[hidden]') === null", arg=target)
+    shown = "id => document.getElementById(id).closest('[hidden]') === null"
+    page.wait_for_function(shown, arg=target)
     assert page.locator(".medgan-filters [name=verdict]").input_value() == ""
+    again = visit(f"book/ledger.html?verdict=verdict-contradicted#{target}")
+    again.wait_for_function(shown, arg=target)
 
 
 def test_every_page_of_the_first_edition_says_so(visit, book: Path) -> None:

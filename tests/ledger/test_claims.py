@@ -28,6 +28,21 @@ def test_claims_are_read_in_order_with_defaults(claims):
     ("  row: 7", "  row: 8", "row is 8, but the id begins with 07"),
     ("  place: Sec. 2.2", "  place: 2.2", "place must be text"),
     ("  place: Sec. 2.2\n", "", "missing field place"),
+    ("  seeds: 5", "  seeds: 010", "line .*: 010 is no plain whole number; write it out"),
+    ("  smallest_effect: 3", "  smallest_effect: 1:30", "1:30 is no plain whole number"),
+    ("  smallest_effect: 3", "  smallest_effect: 1e-3", "must be a finite number; YAML wants 1.0e-3"),
+    ("  smallest_effect: 3", "  smallest_effect: " + "9" * 400, "is no plain whole number"),
+    ("  testable: true", '  testable: "true"', "testable is true, or the reason"),
+    ("  unit: modes", "  unit: <b>", "unit must be one line without"),
+    ("  metric: modes covered", '  metric: " "', "metric must be one line without blanks at its ends"),
+    ("  metric: modes covered", "  metric: modes `covered`", "or backticks"),
+    ("history: [The", "history: [{a: b}, The", "history must be a list of texts"),
+    ("  profiles: [cpu]", "  profiles: [[cpu]]", "profiles must be a list"),
+    ("  profiles: [cpu]", "  profiles: [cpu, cpu]", "profiles must be a list"),
+    ("  profiles: [cpu]", "  profiles: [ci]", "profiles must be a list"),
+    ("  gate: trained-enough", "  gate: trained-enough\n  check: true", "needs no gate"),
+    ("  bound: 0.7", "  bound: 1.5", "bound must lie in -0.9999 to 0.9999, where a correlation does"),
+    ("  effect: ratio", "  effect: quotient", "none of difference, ratio, ratio_of_means"),
     ("  source: review", "  source: hearsay", "source 'hearsay' is none of review, paper, ours"),
     ("  protocol: simulated\n", "", "missing field protocol"),
     ("  protocol: simulated", "  protocol: made up", "there are same data, public data, simulated"),
@@ -48,7 +63,7 @@ def test_claims_are_read_in_order_with_defaults(claims):
     ("  seeds: 5", "  seeds: 4", "at least 5"),
     ("  testable: true", "  testable: true\n  check: 1", "check is true or false"),
     ("  testable: true", "  testable: false", "testable is true, or the reason"),
-    ("  profiles: [cpu]", "  profiles: [tpu]", "profiles must be a list out of ci, cpu, full"),
+    ("  profiles: [cpu]", "  profiles: [tpu]", "profiles must be a list out of cpu, full"),
     ("  profiles: [cpu]", "  profiles: [real]", "there is no profile 'real' any more: 'full' took its place"),
     ("  profiles: [cpu]", "  profiles: [cpu]\n  effect: ratio", "takes no ratio"),
     ("  seeds: 5", "  seeds: [", "not valid YAML"),
@@ -65,4 +80,10 @@ def test_a_bad_claims_file_is_refused_with_its_name(book, old, new, message):
 def test_a_claims_file_cannot_run_code(book):
     (book / "claims.yml").write_text("01-x: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(ValueError, match="not valid YAML"):
+        ledger.load_claims(book / "claims.yml")
+
+
+def test_a_file_that_is_no_text_is_named(book):
+    (book / "claims.yml").write_bytes(b"01-x: \xff\xfe")
+    with pytest.raises(ValueError, match=r"claims.yml is no text in UTF-8"):
         ledger.load_claims(book / "claims.yml")

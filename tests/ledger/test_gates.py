@@ -31,6 +31,28 @@ def test_one_bad_start_in_five_leaves_the_verdict_and_its_values(claims, gates):
     assert judged(claims, gates, [0.1, 0.9, 0.9, 0.3, 0.1]).verdict == ledger.NOT_TESTABLE
 
 
+def test_four_of_five_seeds_must_pass_all_gates_of_a_claim(book, gates):
+    (book / "claims.yml").write_text(CLAIMS.replace("gate: trained-enough", "gate: [trained-enough, game-is-on]"))
+    claim = ledger.load_claims(book / "claims.yml")["07-more-modes"]
+
+    def judged(trained, game):
+        record = record_of(entries() | {"trained-enough": {"value": trained}, "game-is-on": {"value": game}})
+        return ledger.record_verdict(claim, record, gates)
+
+    assert judged([0.1, 0.1, 0.1, 0.1, 0.9], [70, 70, 70, 70, 50]).verdict == ledger.SUPPORTED
+    result = judged([0.1, 0.1, 0.1, 0.1, 0.9], [50, 70, 70, 70, 70])
+    assert result.verdict == ledger.NOT_TESTABLE and "all its gates held in 3 of 5 seeds" in result.reason
+
+
+def test_the_worst_network_passes_the_gate_or_none(book):
+    run = Ledger("02_wasserstein", claims=book / "claims.yml")
+    assert run.gate("trained-enough", 0.1, 0.9, 0.2).value == 0.9
+    gates = ledger.load_gates(book / "gates.yml")
+    assert gates["game-is-on"].worst([70, 50, 99]) == 50 and gates["game-is-on"].worst([70, 54, 99]) == 99
+    with pytest.raises(ValueError, match="needs a value"):
+        Ledger("02_wasserstein", claims=book / "claims.yml").gate("trained-enough")
+
+
 def test_a_gate_that_was_not_measured_is_shut_but_for_the_first_edition(claims, gates):
     record = record_of({name: entry for name, entry in entries().items() if name != "trained-enough"})
     result = ledger.record_verdict(claims["07-more-modes"], record, gates)
@@ -58,6 +80,8 @@ def test_between_takes_both_ends(gates):
     ("game-is-on:", "trained-enough:", "'trained-enough' appears twice"),
     ("game-is-on:", "07-game:", "a name begins with a letter"),
     ("  unit:", "  units:", "unknown field units"),
+    ('  unit: "%"', "  unit: yes", "unit must be text"),
+    ("[55, 95]", "[0x1F, 95]", "is no plain whole number"),
 ])
 def test_a_bad_file_of_gates_is_refused_with_its_name(book, old, new, message):
     assert old in GATES

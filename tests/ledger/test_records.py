@@ -57,6 +57,14 @@ def test_a_record_comes_back_as_written_with_its_verdicts(book, claims, gates):
     (lambda r: r.update(seeds=[0, 1, 2, 3, 3]), "different from one another"),
     (lambda r: r.update(seconds=[1.0]), "5 seeds but 1 values of seconds"),
     (lambda r: r.update(profile="tpu"), "unknown profile 'tpu'"),
+    (lambda r: r.update(profile=["cpu"]), "profile must be text"),
+    (lambda r: r.update(edition="2"), "edition must be a number, not '2'"),
+    (lambda r: r.update(seeds=5), "seeds must be a list of whole numbers, not 5"),
+    (lambda r: r.update(seeds="01234"), "seeds must be a list of whole numbers"),
+    (lambda r: r.update(seconds=None), "seconds must be a list"),
+    (lambda r: r.update(claims=[]), "claims must be a JSON object"),
+    (lambda r: r["claims"].update({"07-more-modes": None}), "claim 07-more-modes must be a JSON object"),
+    (lambda r: r["claims"]["trained-enough"].update(value=["0.1"] * 5), "trained-enough: the value must be one number"),
     (lambda r: r.pop("environment"), "missing environment"),
 ])
 def test_a_bad_record_is_refused_and_the_old_one_stays(book, claims, gates, change, message):

@@ -165,13 +165,34 @@ def test_a_difference_of_shares_stays_inside_minus_one_and_one():
     assert result.low == pytest.approx(0.04, abs=0.03) and result.high == pytest.approx(0.35, abs=0.03)
 
 
+def test_a_difference_of_opposed_shares_covers_the_truth():
+    """Where the control falls as the value rises, their errors add up; independence would miss 10 to 14 %."""
+    draw = np.random.default_rng(2)
+    claim, missed = criterion("greater", 0.1, scale="share"), 0
+    for _ in range(1500):
+        shares = draw.binomial(50, np.clip(draw.normal(0.6, 0.1, 5), 0, 1)) / 50
+        result = verdict(claim, shares, 1 - shares, of=[50] * 5)
+        missed += not result.low <= 0.2 <= result.high
+    assert missed / 1500 < 0.05
+
+
 def test_a_ratio_of_numbers_near_zero_has_fiellers_interval():
     values, controls = [2e-4, 6e-3, 1e-5, 2e-3, 9e-4], [0.35, 0.4, 0.33, 0.38, 0.36]
-    result = verdict(criterion("less", 1.5, "ratio"), values, controls)
+    claim = criterion("less", 1.5, "ratio_of_means")
+    result = verdict(claim, values, controls)
     assert result.verdict == ledger.SUPPORTED and 0 <= result.low < result.effect < result.high < 0.03
-    assert verdict(criterion("less", 1.5, "ratio"), [0.0] * 5, controls).verdict == ledger.SUPPORTED
-    unsure = verdict(criterion("greater", 1.5, "ratio"), [1.0] * 5, [0.001, 2.0, 0.002, 0.001, 1.0])
+    assert verdict(claim, [0.0] * 5, controls).verdict == ledger.SUPPORTED
+    more = criterion("greater", 1.5, "ratio_of_means")
+    unsure = verdict(more, [1.0] * 5, [0.001, 2.0, 0.002, 0.001, 1.0])
     assert unsure.verdict == ledger.UNDECIDED and unsure.low is None and "may be 0" in unsure.reason
+    logs = verdict(criterion("less", 1.5, "ratio"), values, controls)
+    assert "more than tenfold between seeds" in logs.reason and result.reason == ""
+
+
+def test_the_far_end_of_a_wide_interval_forgives_nothing_at_the_near_one():
+    wide = [0.05, 1, 1, 0.3245946990784331, 0.3245946990784331]
+    result = verdict(criterion("greater", 1.25, "ratio_of_means"), [1.0] * 5, wide)
+    assert result.low < 1 < 1e6 < result.high and result.verdict == ledger.UNDECIDED
 
 
 def test_fiellers_interval_covers_the_truth_as_often_as_it_says():
@@ -207,8 +228,11 @@ def test_a_check_passes_if_every_seed_keeps_it_and_is_no_verdict():
     (criterion("greater"), [1, 1, 2], [0, 0], "3 values but 2 controls"),
     (criterion("greater"), [1, 1, 2], None, r"needs its control \(control\)"),
     (criterion("at_least"), [1, 1, 2], [1, 1, 1], "takes no control"),
-    (criterion("greater", 2.0, "ratio"), [1, -1, 2], [1, 1, 1], "not negative"),
-    (criterion("less", 2.0, "ratio"), [1, 1, 2], [1, 0, 1], "positive controls"),
+    (criterion("greater", 2.0, "ratio"), [1, 0, 2], [1, 1, 1], "ratio_of_means takes values that are 0"),
+    (criterion("greater", 2.0, "ratio_of_means"), [1, -1, 2], [1, 1, 1], "positive values and controls"),
+    (criterion("less", 2.0, "ratio_of_means"), [1, 1, 2], [1, 0, 1], "positive values and controls"),
+    (criterion("at_least"), ["0.9"] * 5, None, "must be one number, not '0.9'"),
+    (criterion("at_least"), [1e200] * 5, None, "too large for any unit"),
     (criterion("at_least"), [[1, 2]], None, "must be one number"),
     (criterion("at_least"), ["many"], None, "must be one number"),
     (criterion("at_least", scale="correlation"), [1.2], None, "is 1.2, but a correlation lies in -1 to 1"),
@@ -220,3 +244,9 @@ def test_a_check_passes_if_every_seed_keeps_it_and_is_no_verdict():
 def test_bad_values_are_refused(claim, values, controls, message):
     with pytest.raises(ValueError, match=message):
         verdict(claim, values, controls)
+
+
+@pytest.mark.parametrize("of", [[0] * 5, [-3] * 5, [2.5] * 5, [True] * 5])
+def test_a_share_of_nothing_is_refused(of):
+    with pytest.raises(ValueError, match="a share is one of whole numbers of at least 1"):
+        verdict(criterion("at_least", scale="share"), [1.0] * 5, of=of)

@@ -20,10 +20,16 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+def shuffled(cohort):
+    return cohort[torch.randperm(len(cohort), generator=torch.Generator().manual_seed(0))]
+
+
 @pytest.fixture(scope="module")
 def digits():
     """Training and held-out digits, what a Gaussian and what an untrained generator make of them."""
-    train, held = (cohorts.load("digits", split=split, size=32) for split in ("train", "test"))
+    train, held = (shuffled(cohorts.load("digits", split=split, size=32)) for split in ("train", "test"))
+    half = len(held) // 2
+    assert all(len(part["label"].unique()) == 10 for part in (held[:half], held[half:])), "the cohort lies sorted"
     torch.manual_seed(0)
     untrained = M.GAN(N.Generator((1, 32, 32), 32, 16), N.Critic((1, 32, 32), 16)).sample(len(held))
     return train, held, metrics.gaussian_like(train.x, len(held)), untrained
@@ -56,6 +62,11 @@ def measured(request, gate):
             judge, half = request.getfixturevalue("yardstick"), len(held) // 2
             sets = (held.x[half:], gaussian[half:], untrained[half:])
             return [metrics.over_a_gaussian(judge, train.x, held.x[:half], made) for made in sets]
+        case "as-varied-as-real":
+            train, held, gaussian, untrained = request.getfixturevalue("digits")
+            judge, half = request.getfixturevalue("yardstick"), len(held) // 2
+            sets = (held.x[half:], gaussian[half:], untrained[half:])
+            return [metrics.variety(judge, train.x, held.x[:half], made) for made in sets]
         case "legible-digits":
             _, held, gaussian, untrained = request.getfixturevalue("digits")
             half, reader = len(held) // 2, request.getfixturevalue("reader")
@@ -117,11 +128,29 @@ def test_real_data_pass_a_gaussian_and_an_untrained_network_fail(request, name):
     assert not gate.holds(untrained), untrained
 
 
-def test_a_collapsed_generator_is_not_legible(digits, reader):
-    held = digits[1]
-    ones = held.x[held["label"] == 1]
-    assert metrics.legible(reader, ones, held.x) < 0.3, "every sample can be read, but there is one digit"
+def test_missing_digits_and_repeated_images_do_not_pass(digits, reader, yardstick):
+    train, held, gaussian, _ = digits
+    half = len(held) // 2
+    real, other = held[:half], held[half:]
+    legible, varied = GATES["legible-digits"], GATES["as-varied-as-real"]
+    for missing in ([3], [8, 9], list(range(1, 10))):
+        some = other.x[~torch.isin(other["label"], torch.tensor(missing))]
+        assert not legible.holds(metrics.legible(reader, some, real.x)), missing
+    one_each = torch.cat([train.x[train["label"] == digit][:1] for digit in range(10)])
+    repeated = one_each.repeat(half // 10, 1, 1, 1)
+    assert not varied.holds(metrics.variety(yardstick, train.x, real.x, repeated))
+    mixed = torch.cat([other.x[: half // 2], gaussian[: half // 2]])
+    assert not legible.holds(metrics.legible(reader, mixed, real.x))
     assert metrics.legible(reader, held.x, held.x) == pytest.approx(1)
+
+
+def test_a_sorted_cohort_and_few_images_give_the_same_answer(digits, yardstick):
+    train, held, _, _ = digits
+    order = train["label"].argsort()
+    half = len(held) // 2
+    found = [metrics.over_a_gaussian(yardstick, x, held.x[:n], held.x[half : half + n])
+             for x in (train.x, train.x[order]) for n in (100, 500)]
+    assert all(GATES["better-than-a-gaussian"].holds(value) for value in found), found
 
 
 def test_a_judge_that_cannot_tell_is_refused(digits):
@@ -131,8 +160,20 @@ def test_a_judge_that_cannot_tell_is_refused(digits):
     with pytest.raises(ValueError, match="it is no judge"):
         metrics.over_a_gaussian(blind, gaussian, gaussian.flip(0), held.x)
     torch.manual_seed(0)
+    with pytest.raises(ValueError, match="show 10% of the classes only"):
+        metrics.legible(sure_of_what_is_bright(), held.x, -torch.ones(40, 1, 32, 32))
+    with pytest.raises(ValueError, match="not finite"):
+        metrics.legible(sure_of_what_is_bright(), held.x, held.x * torch.nan)
     with pytest.raises(ValueError, match="sure of 0% of the real images only"):
         metrics.legible(nn.Sequential(nn.Flatten(), nn.Linear(1024, 10), nn.Tanh()), held.x, held.x)
+
+
+def sure_of_what_is_bright():
+    """A classifier of ten classes by brightness alone."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(1024, 10))
+    with torch.no_grad():
+        net[1].weight[:] = torch.linspace(-1, 1, 10)[:, None]
+    return net
 
 
 def test_a_gaussian_has_the_mean_and_covariance_of_its_model():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from staged_books import CLAIMS, RECORD, context, put_run, source, staged, text
+from staged_books import CLAIMS, GATES, RECORD, context, put_run, source, staged, text
 
 from pipeline import UserError, pages, stage
 
@@ -138,3 +138,34 @@ def test_what_the_first_edition_measured_on_public_data_is_kept(root: Path) -> N
     block = claim_block(pages.ledger_pages(context(root)), "02-does-not-saturate")
     assert re.search(r"On public data, 3 seeds .*first edition</span>: 0.300 against 0.100 per logit", block)
     assert "no verdict" in block
+
+
+def test_the_record_of_a_profile_at_which_a_claim_is_measured_speaks_for_it(root: Path) -> None:
+    """A claim of the full scale is not "not testable here" because there is a record of a smaller one."""
+    claims = CLAIMS.replace("gate: game-is-on", "gate: game-is-on, profiles: [full]").replace(
+        "check: true", "check: true, profiles: [full]")
+    (root / "book" / "claims.yml").write_text(claims)
+    about = context(root)
+    assert "not testable here" in claim_block(pages.ledger_pages(about), "02-does-not-saturate")
+    assert pages.tally(about) == {"not testable here": 1}, "a check that was not made counts as no claim"
+    (root / "book" / "reference" / "full").mkdir()
+    (root / "book" / "reference" / "full" / "01_objectives.json").write_text(json.dumps(RECORD | {"profile": "full"}))
+    about = context(root)
+    assert "verdict-supported" in claim_block(pages.ledger_pages(about), "02-does-not-saturate")
+    assert pages.tally(about) == {"supported": 1, "check passed": 1}
+    assert pages.fill("{claim}`02-does-not-saturate:verdict`", about) == "supported"
+
+
+def test_text_of_claims_is_shown_as_it_is(root: Path) -> None:
+    odd = "D* beats *all* D for p<q and <b>, {claim}[x](y) | 5 #1"
+    (root / "book" / "claims.yml").write_text(CLAIMS.replace("Eq. 2 keeps its gradient.", json.dumps(odd)))
+    block = claim_block(pages.ledger_pages(context(root)), "02-does-not-saturate")
+    shown = re.search(r"\*\*(.*)\*\* <span", block)[1]
+    assert re.sub(r"\\(.)", r"\1", shown) == odd
+    assert not re.search(r"(?<!\\)[*<>{}\[\]|#]", shown)
+
+
+def test_a_context_refuses_a_gate_that_names_nothing(root: Path) -> None:
+    (root / "book" / "gates.yml").write_text(GATES.replace("game-is-on", "game-is-off"))
+    with pytest.raises(ValueError, match="there is no gate 'game-is-on'"):
+        pages.ledger_pages(context(root))
