@@ -83,6 +83,8 @@ def choose_chapters(profile: str, names: str = "all") -> list[str]:
     if names == "all":
         return present
     chosen = [name for name in names.replace(",", " ").split() if name]
+    if not chosen:
+        raise UserError(f"{names!r} names no chapter; there are: {', '.join(present) or 'none'}")
     if unknown := [name for name in chosen if name not in present]:
         raise UserError(f"no chapter {', '.join(map(repr, unknown))} at profile {profile!r}; there are: "
                         f"{', '.join(present) or 'none'}")

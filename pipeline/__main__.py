@@ -100,7 +100,10 @@ def main(arguments: list[str] | None = None) -> int:
             from pipeline.execute import execute
 
             kind = "first_updates" if args.first_updates else "runs"
-            return execute(Run(args.profile, *choose_chapters(args.profile, args.chapters), args.seed, kind))
+            chosen = choose_chapters(args.profile, args.chapters)
+            if len(chosen) != 1:
+                raise UserError(f"execute takes one chapter, not {len(chosen)}: --chapters 01_objectives")
+            return execute(Run(args.profile, chosen[0], args.seed, kind))
         case "record":
             from pipeline.record import SEEDS, record
 

@@ -116,7 +116,12 @@ def _explain(run: Run) -> None:
     """Say where a failed run's notebook is, and the last lines of its log."""
     log, kept = run.folder / "log.txt", run.folder / "failed.ipynb"
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    where = f"the notebook with the error: {kept.relative_to(ROOT)}" if kept.exists() else "it did not finish"
+    if kept.exists():
+        where = f"the notebook with the error: {kept.relative_to(ROOT)}"
+    elif run.results() is not None:
+        where = "its code, parameters or data changed while it ran; the same command executes it again"
+    else:
+        where = "it did not finish"
     print("\n".join([f"{run.name} failed; {where}", *(f"    {line}" for line in lines[-8:])]), file=sys.stderr)
 
 

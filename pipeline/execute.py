@@ -165,7 +165,7 @@ def _run_cells(notebook: Any, run: Run, progress: "Progress") -> tuple[str | Non
     )
     try:
         client.execute(env=env)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):  # the latter before the first cell
         return "KeyboardInterrupt", {}
     except CellExecutionError as error:
         if interrupted:
@@ -228,17 +228,16 @@ class Progress:
 def _stop_with_parent() -> None:
     """Interrupt this process when the pipeline that started it is gone (killed): no orphan trains on unseen."""
     parent = os.environ.get("MEDGAN_PIPELINE_PID")
-    if not parent:
+    if not parent or os.getppid() != int(parent):
         return
 
     def watch() -> None:
-        while True:
+        # Its child no more: also where nobody took notice of its death, and it still counts as a process.
+        while os.getppid() == int(parent):
             time.sleep(1)
-            try:
-                os.kill(int(parent), 0)
-            except ProcessLookupError:
-                os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(9)
+        while True:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
 
     threading.Thread(target=watch, daemon=True).start()
 

@@ -6,16 +6,21 @@ from pathlib import Path
 
 import pipeline
 from pipeline.definitions import digest
+from pipeline.fingerprint import PRESENTATION
 from pipeline.syntax import PACKAGE, canonical
-
-ROOMS = ("training", "methods", "networks", "objectives")  # what decides how a network is trained
 
 
 def shared_folder() -> Path:
-    """``_build/shared/<hash>`` of the present code of these rooms; comments and docstrings change no hash."""
+    """``_build/shared/<hash>`` of the present code of the library, but for what only presents numbers.
+
+    All of it, for a training may lie in any room: the yardstick's lies in ``metrics``. Comments and docstrings change
+    no hash.
+    """
     package = pipeline.ROOT / PACKAGE
-    files = [file for room in ROOMS for file in (package / f"{room}.py", *sorted((package / room).rglob("*.py")))]
-    trees = {file.relative_to(package): ast.parse(file.read_text(encoding="utf-8")) for file in files if file.exists()}
+    left_out = {name.rpartition(".")[2] for name in PRESENTATION}
+    files = [file for file in sorted(package.rglob("*.py"))
+             if file.relative_to(package).parts[0].removesuffix(".py") not in left_out]
+    trees = {file.relative_to(package): ast.parse(file.read_text(encoding="utf-8")) for file in files}
     # With imports, which `canonical` leaves out: here nothing else says where a name leads.
     codes = [[str(path), canonical(tree), [ast.unparse(node) for node in ast.walk(tree)
                                            if isinstance(node, ast.Import | ast.ImportFrom)]]

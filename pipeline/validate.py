@@ -1,6 +1,7 @@
 """What must hold before anything is executed: well-formed claims and notebooks that fit them."""
 
 import ast
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,19 @@ def notebook_problems(path: Path, setup: str, claims: dict[str, Any]) -> list[st
     return [f"{path.name}: {problem}" for problem in problems]
 
 
+def unknown_marks(claims: dict[str, Any], root: Path) -> list[str]:
+    """A line for each ``{claim}`id` `` in a notebook or on a page of prose whose claim there is not."""
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted((root / "book").glob("*.md"))}
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        with contextlib.suppress(nbformat.ValidationError, nbformat.reader.NotJSONError):  # named elsewhere
+            cells = nbformat.read(path, as_version=4).cells
+            texts[path] = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return [
+        f"{path.name}: {{claim}}`{name}`: there is no such claim in book/claims.yml"
+        for path, text in texts.items() for name in re.findall(r"\{claim\}`([^`:]*)", text) if name not in claims
+    ]
+
+
 def unknown_papers(claims: dict[str, Any], root: Path) -> list[str]:
     """A line for each claim of a paper whose place does not begin with a key of the bibliography."""
     path = root / "book" / "references.bib"
@@ -85,7 +99,7 @@ def problems(root: Path | None = None) -> list[str]:
         profiles = {name: pipeline.profile_parameters(name) for name in pipeline.profiles()}
     except (ValueError, OSError) as error:
         return [str(error)]
-    found = unknown_papers(claims, root)
+    found = [*unknown_papers(claims, root), *unknown_marks(claims, root)]
     chapters = pipeline.chapters()
     if homeless := sorted({claim.chapter for claim in claims.values()} - set(chapters)):
         found.append(f"book/claims.yml: claims of chapters that do not exist: {', '.join(homeless)}; "

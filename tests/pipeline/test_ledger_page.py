@@ -38,12 +38,16 @@ def test_what_prose_says_of_a_claim_comes_from_the_record(root: Path) -> None:
     ("", "there is no such claim"),
     ("02-does-not-saturate:colour", "there are value, control, effect, verdict"),
 ])
-def test_a_role_without_its_claim_fails_the_build(root: Path, mark: str, message: str) -> None:
-    path = root / "notebooks" / "01_objectives.ipynb"
-    notebook = source()
-    notebook.cells[0].source += f" {{claim}}`{mark}`"
-    nbformat.write(notebook, path)
+def test_a_role_without_its_claim_is_named(root: Path, mark: str, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
+        pages.fill(f"So: {{claim}}`{mark}`.", context(root))
+
+
+def test_a_role_without_its_claim_fails_the_build(root: Path) -> None:
+    notebook = source()
+    notebook.cells[0].source += " {claim}`09-none`"
+    nbformat.write(notebook, root / "notebooks" / "01_objectives.ipynb")
+    with pytest.raises(UserError, match="there is no such claim"):
         stage.stage("cpu", root=root)
 
 

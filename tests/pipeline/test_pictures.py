@@ -1,6 +1,7 @@
 """Pictures of recorded runs: which they are, how small, what is said about them, and how a page shows them."""
 
 import base64
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from checkouts import finished
+from checkouts import edit, finished
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
@@ -91,11 +92,14 @@ def test_each_is_small_and_no_smaller_than_needed(size: tuple[int, int]) -> None
 def test_a_record_says_what_each_shows(recordable: Path) -> None:
     finished(RUN, figure("one", 40, "Caption."), figure("two", 50))
     made = written(recordable)
+    assert pictures.problem(made, recordable / "book" / "reference") is None
+    prints = [hashlib.sha256((place(recordable) / name).read_bytes()).hexdigest()[:16] for name in ("1.webp", "2.webp")]
+    assert [entry.pop("sha256") for entry in made["pictures"]] == prints
     assert made["pictures"] == [
         {"file": "1.webp", "alt": "one", "caption": "Caption.", "width": 40, "height": 3},
         {"file": "2.webp", "alt": "two", "caption": "", "width": 50, "height": 3},
     ]
-    assert "pictures_withheld" not in made and pictures.problem(made, recordable / "book" / "reference") is None
+    assert "pictures_withheld" not in made
     assert sorted(path.name for path in place(recordable).parent.rglob("*")) == [
         "01_good", "01_good.json", "1.webp", "2.webp"]
 
@@ -176,11 +180,14 @@ def test_a_page_hides_those_of_a_data_set_that_was_withdrawn_later(recordable: P
     (lambda folder: (folder / "1.webp").unlink(), "full/01_good/1.webp is missing, which the record of 01_good lists"),
     (lambda folder: (folder / "1.webp").write_bytes((folder / "1.webp").read_bytes()[:-20]), "1.webp is damaged"),
     (lambda folder: (folder / "1.webp").write_bytes(b""), "1.webp is damaged"),
-    (lambda folder: (folder / "1.webp").write_bytes((folder / "2.webp").read_bytes()), "1.webp is not the picture"),
+    (lambda folder: (folder / "1.webp").write_bytes((folder / "2.webp").read_bytes()), "1.webp is damaged, or not"),
+    (lambda folder: edit(folder.with_suffix(".json"), '"1.webp"', '"../01_good/1.webp"'), "a file of its own such as"),
+    (lambda folder: edit(folder.with_suffix(".json"), '"2.webp"', '"1.webp"'), "a file of its own such as 1.webp"),
+    (lambda folder: edit(folder.with_suffix(".json"), '"width"', '"depth"'), "each picture needs file, alt, caption,"),
     (lambda folder: pipeline.write_atomic(folder.with_suffix(".json"), json.dumps(
         {key: value for key, value in json.loads(folder.with_suffix(".json").read_text()).items()
          if key != "pictures"})), "full/01_good.json lists no pictures"),
-], ids=["missing", "truncated", "empty", "another", "not listed"])
+], ids=["missing", "truncated", "empty", "another", "elsewhere", "twice", "no width", "not listed"])
 def test_a_picture_that_is_not_in_order_is_named(recordable: Path, harm, words: str) -> None:
     finished(RUN, figure("one", 40), figure("two", 50))
     written(recordable)

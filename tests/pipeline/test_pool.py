@@ -248,10 +248,11 @@ def test_networks_for_several_chapters_are_kept_for_one_state_of_the_code(checko
     before.mkdir(parents=True)
     remove_outdated()
     edit(checkout / "medgan_lib" / "training" / "loop.py", "# one", "# 1")
-    edit(checkout / "medgan_lib" / "deep.py", "SCALE = 2", "SCALE = 3")
-    assert shared_folder() == before and before.is_dir()
-    for old, new in (("X = 1", "X = 2"), ("import g", "import SCALE as g")):
-        edit(checkout / "medgan_lib" / "training" / "loop.py", old, new)
+    edit(checkout / "medgan_lib" / "figures.py", "COLOUR = 1", "COLOUR = 2")
+    assert shared_folder() == before and before.is_dir(), "what only shows numbers trains no network"
+    loop, deep = "training/loop.py", "deep.py"
+    for file, old, new in ((loop, "X = 1", "X = 2"), (loop, "import g", "import SCALE as g"), (deep, "= 2", "= 3")):
+        edit(checkout / "medgan_lib" / file, old, new)
         assert shared_folder() != before
         before = shared_folder()
     remove_outdated()

@@ -123,6 +123,23 @@ def test_a_gate_that_names_nothing_or_is_not_measured_is_named(checkout: Path) -
     assert validate.problems() == []
 
 
+def test_prose_that_speaks_of_no_claim_is_named_before_anything_runs(checkout: Path) -> None:
+    path = checkout / "notebooks" / "01_good.ipynb"
+    content = nbformat.read(path, as_version=4)
+    content.cells[0].source += " {claim}`01-starts-over` and {claim}`01-starts-under:value`"
+    nbformat.write(content, path)
+    (checkout / "book" / "page.md").write_text("{claim}`09-none`")
+    assert validate.problems() == [f"{name}: {{claim}}`{claim}`: there is no such claim in book/claims.yml"
+                                   for name, claim in (("page.md", "09-none"), ("01_good.ipynb", "01-starts-under"))]
+
+
+def test_one_chapter_is_executed_and_no_name_is_no_chapter(checkout: Path) -> None:
+    with pytest.raises(UserError, match="execute takes one chapter, not 2"):
+        main(["execute", "--profile", "cpu"])
+    with pytest.raises(UserError, match="',' names no chapter; there are: 01_good, 02_bad"):
+        choose_chapters("cpu", ",")
+
+
 def test_a_paper_that_is_not_in_the_bibliography_is_named(checkout: Path) -> None:
     edit(checkout / "book" / "claims.yml", '"source": "review", "place": "Sec. 2"',
          '"source": "paper", "place": "metz2017, Fig. 2"')
