@@ -66,8 +66,8 @@ def _numbers(chapter: str, record: dict[str, Any], context: Context) -> str:
         rows.append([f"{{ref}}`{claim.claim} <claim-{claim.id}>`", value_words(claim, row),
                      ledger.badge(row.verdict.verdict)])
     seeds = len(record["seeds"])
-    few = f" With {seeds} seed{'s' * (seeds != 1)} there is no verdict." if seeds < ledger.MINIMUM_SEEDS else ""
-    return f"{table(['Claim', 'Measured', 'Verdict'], rows)}\n{few}" if rows else ""
+    few = f"With {seeds} seed{'s' * (seeds != 1)} there is no verdict." if seeds < ledger.MINIMUM_SEEDS else ""
+    return f"{table(['Claim', 'Measured', 'Verdict'], rows)}\n\n{few}" if rows else ""
 
 
 def _figure(entry: dict[str, Any], chapter: str) -> str:

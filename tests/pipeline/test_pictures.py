@@ -163,7 +163,7 @@ def test_a_page_shows_them_before_its_last_section(recordable: Path) -> None:
     assert 'src="../_static/full/01_good/1.webp" alt="a &lt;b&gt; &quot;c&quot;" width="40" height="3"' in text
     assert ">1 &lt; 2</figcaption>" in text and (static / "full" / "01_good" / "1.webp").is_file()
     assert "| {ref}`It is so. <claim-01-starts-over>` | 2 |" in text
-    assert "no verdict</span> |" in text and "With 1 seed there is no verdict." in text
+    assert "no verdict</span> |" in text and "|\n\nWith 1 seed there is no verdict." in text
 
 
 def test_a_page_hides_those_of_a_data_set_that_was_withdrawn_later(recordable: Path) -> None:
