@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from medgan_lib.files.atomic import write_atomic as write_atomic
+from medgan_lib.ledger.claims import FORMER_PROFILES
+from medgan_lib.ledger.claims import PROFILES as PROFILES
 
 ROOT = Path(__file__).resolve().parent.parent
-# At ``full`` the notebooks' own values hold; each of the others is a file of parameters in book/profiles.
-PROFILES = ("ci", "cpu", "full")
-FORMER = dict.fromkeys(("real", "gpu"), "'full' took its place (public data, the values of the notebooks themselves)")
 
 
 class UserError(ValueError):
@@ -56,14 +55,14 @@ def edition(chapter: str) -> int:
     return int(json.loads(text)["metadata"].get("edition", 1))
 
 
-def profiles() -> tuple[str, ...]:
-    return PROFILES
-
-
 def profile_parameters(profile: str) -> dict[str, dict[str, Any]]:
-    """What ``profile`` sets in every chapter that runs at it, in place of the notebook's own values."""
-    if profile in FORMER:
-        raise UserError(f"there is no profile {profile!r} any more: {FORMER[profile]}")
+    """What ``profile`` sets in every chapter that runs at it: nothing at ``full``, where notebooks' own values hold.
+
+    The others are files of parameters in ``book/profiles``.
+    """
+    if profile in FORMER_PROFILES:
+        raise UserError(f"there is no profile {profile!r} any more: {FORMER_PROFILES[profile]!r} took its place "
+                        "(public data, the values of the notebooks themselves)")
     if profile not in PROFILES:
         raise UserError(f"no profile {profile!r}; there are: {', '.join(PROFILES)}")
     if profile == "full":

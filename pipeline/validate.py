@@ -96,7 +96,7 @@ def problems(root: Path | None = None) -> list[str]:
         claims = load_claims(root / "book" / "claims.yml")
         check_gates(claims, gates_beside(root / "book" / "claims.yml"))
         setup = setup_cell(root)
-        profiles = {name: pipeline.profile_parameters(name) for name in pipeline.profiles()}
+        profiles = {name: pipeline.profile_parameters(name) for name in pipeline.PROFILES}
     except (ValueError, OSError) as error:
         return [str(error)]
     found = [*unknown_papers(claims, root), *unknown_marks(claims, root)]

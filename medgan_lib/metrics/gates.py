@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from medgan_lib.metrics.baselines import PCA
 from medgan_lib.metrics.modes import modes_covered
 from medgan_lib.metrics.samples import choose
 from medgan_lib.metrics.sets import prdc
@@ -17,31 +18,8 @@ from medgan_lib.metrics.yardstick import Yardstick
 from medgan_lib.networks import batched
 
 
-def gaussian_like(train: Tensor, count: int, seed: int = 0) -> Tensor:
-    """Samples of the Gaussian with the mean and covariance of ``train``: the best guess of who knows nothing else.
-
-    Args:
-        train: images (n, channels, *size) in [-1, 1], or points (n, d), at least two.
-        count: how many samples.
-
-    Returns:
-        float32 (count, ...) on the device of ``train``; images are cut to [-1, 1].
-
-    Raises:
-        ValueError: fewer than two samples, or values that are not finite.
-    """
-    if len(train) < 2 or not train.isfinite().all():
-        raise ValueError(f"a Gaussian needs at least two finite samples, not {tuple(train.shape)}")
-    flat = train.flatten(1).double()
-    mean = flat.mean(0)
-    _, spread, directions = torch.linalg.svd(flat - mean, full_matrices=False)
-    z = torch.randn(count, len(spread), generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(mean)
-    samples = (mean + z * (spread / (len(flat) - 1) ** 0.5) @ directions).float().view(count, *train.shape[1:])
-    return samples.clamp(-1, 1) if train.ndim > 2 else samples
-
-
 def over_a_gaussian(yardstick: Yardstick, train: Tensor, held_out: Tensor, samples: Tensor) -> float:
-    """Distance of samples to held-out images, over that of a Gaussian of the training images (`gaussian_like`).
+    """Distance of samples to held-out images, over that of a Gaussian of the training images (`PCA`, all of it).
 
     0 for a perfect generator, 1 for the Gaussian. All are cut to equal numbers, at random and always alike, as cohorts
     may be sorted; the floor, the distance of other real images (of ``train``) to the held-out ones, is taken off both.
@@ -57,7 +35,8 @@ def over_a_gaussian(yardstick: Yardstick, train: Tensor, held_out: Tensor, sampl
     count = min(len(train), len(held_out), len(samples))
     held_out, some, samples = (choose(x, count, seed) for seed, x in enumerate((held_out, train, samples)))
     floor = yardstick.distance(held_out, some)
-    gaussian = yardstick.distance(held_out, gaussian_like(train, count))
+    noise = PCA.fit(train, len(train)).sample(count, torch.Generator().manual_seed(0))
+    gaussian = yardstick.distance(held_out, noise.to(held_out.device))
     if gaussian <= 2 * floor:
         raise ValueError(
             f"{yardstick.name} cannot tell a Gaussian ({gaussian:.3g}) from real images ({floor:.3g}): it is no judge"

@@ -94,8 +94,7 @@ def _found(claim: Any, context: Context) -> list[str]:
     if entry:
         one = ledger.Entry(claim, entry["value"], entry.get("control"), entry.get("of"))
         met = "meets" if one.met else "does not meet"
-        numbers = ledger.format_number(one.value, claim.unit) if one.control is None else (
-            f"{ledger.format_number(one.value)} against {ledger.format_number(one.control, claim.unit)}")
+        numbers = escaped(value_words(claim, one))
         sentences.append(f"This build, `{context.profile}`, seed {context.seed}: {numbers}; it {met} the criterion, "
                          "which is no verdict.")
     return sentences or ["Nothing is recorded yet."]

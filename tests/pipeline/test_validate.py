@@ -10,7 +10,7 @@ import pytest
 from checkouts import CHECKOUT, URL, chapter_cell, edit
 
 from medgan_lib import ledger
-from pipeline import UserError, choose_chapters, edition, fingerprint, profile_parameters, profiles, validate
+from pipeline import PROFILES, UserError, choose_chapters, edition, fingerprint, profile_parameters, validate
 from pipeline.__main__ import main
 from pipeline.setup_cell import setup_cell, write_setup_cells
 
@@ -80,7 +80,7 @@ def test_a_profile_of_old_leads_to_the_one_that_took_its_place(checkout: Path) -
 
 def test_at_full_every_chapter_has_its_own_values(checkout: Path) -> None:
     assert profile_parameters("full") == {"01_good": {}, "02_bad": {}}
-    assert profiles() == ledger.PROFILES == ("ci", "cpu", "full")
+    assert PROFILES is ledger.PROFILES and PROFILES == ("ci", "cpu", "full")
     assert fingerprint.components("01_good", "full").parameters == {"profile": "full", "dataset": "lungs", "steps": 100}
 
 
