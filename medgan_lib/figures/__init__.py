@@ -10,6 +10,7 @@ from medgan_lib.figures.pictures import Picture, origin
 from medgan_lib.figures.players import Player, player
 from medgan_lib.figures.plots import curves, picture, subplots
 from medgan_lib.figures.quizzes import Quiz, quiz
+from medgan_lib.figures.sources import Source, source
 from medgan_lib.figures.style import DASHES, PALETTE
 from medgan_lib.figures.tables import Table, table
 
@@ -19,6 +20,7 @@ __all__ = [
     "Picture",
     "Player",
     "Quiz",
+    "Source",
     "Table",
     "compare",
     "curves",
@@ -27,6 +29,7 @@ __all__ = [
     "player",
     "quiz",
     "samples",
+    "source",
     "subplots",
     "table",
 ]
