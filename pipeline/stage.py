@@ -109,6 +109,7 @@ def chapter_page(source: NotebookNode, folder: Path, name: str, context: pages.C
             if private:
                 withhold(cell, private)
             tidy(cell, f"{name}, code cell {i}")
+    _number_title(page, name)
     if result := pages.opening(name, context):
         page.cells.insert(1, nbformat.v4.new_markdown_cell(result, id="recorded-result"))
     if private:
@@ -118,6 +119,14 @@ def chapter_page(source: NotebookNode, folder: Path, name: str, context: pages.C
     page.metadata.pop("widgets", None)
     page.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return page
+
+
+def _number_title(page: NotebookNode, name: str) -> None:
+    """Put the number of the chapter's file before its title; Sphinx itself would count chapters that are there."""
+    for cell in page.cells:
+        if cell.cell_type == "markdown" and re.search(r"^# ", cell.source, re.MULTILINE):
+            cell.source = re.sub(r"^# ", f"# {pages.number(name)}. ", cell.source, count=1, flags=re.MULTILINE)
+            return
 
 
 def merge(source: NotebookNode, executed: NotebookNode) -> NotebookNode:

@@ -2,7 +2,7 @@
 
 from pipeline.errata.page import deviations, slips
 from pipeline.pages.cards import data_cards
-from pipeline.pages.context import Context, claim_role
+from pipeline.pages.context import Context, claim_role, number
 from pipeline.pages.filling import GENERATED, fill
 from pipeline.pages.full_scale import add_full_scale
 from pipeline.pages.ledger_page import ledger_pages
@@ -20,6 +20,7 @@ __all__ = [
     "fill",
     "forest",
     "ledger_pages",
+    "number",
     "opening",
     "slips",
     "status",

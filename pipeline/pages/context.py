@@ -79,10 +79,11 @@ class Context:
         return self._notebooks[chapter]
 
     def title(self, chapter: str) -> str:
+        """"23. Few labels": the title in the chapter's source, after the number of its file."""
         cells = self.notebook(chapter).cells
         first = next((cell.source for cell in cells if cell.cell_type == "markdown"), "")
         match = re.search(r"^# (.+)$", first, re.MULTILINE)
-        return match[1] if match else chapter
+        return f"{number(chapter)}. {match[1] if match else chapter}"
 
     def is_stale(self, record: dict[str, Any]) -> bool:
         """Whether the chapter's code, parameters or data changed since the record was made."""
@@ -90,6 +91,11 @@ class Context:
             return record["fingerprint"] != record_fingerprint(record["chapter"], record["profile"])
         except (OSError, ValueError, SyntaxError):
             return True
+
+
+def number(chapter: str) -> int:
+    """The number in the name of a chapter's file: 23 stays 23 while others before it are missing."""
+    return int(chapter[:2])
 
 
 NOT_RECORDED = "not recorded yet"

@@ -246,6 +246,18 @@ def test_every_page_of_the_first_edition_says_so(visit, book: Path) -> None:
     assert sorted(marked) == [f"{name}.html" for name in chapters() if edition(name) < EDITION]
 
 
+def test_chapters_have_the_numbers_of_their_files(visit, book: Path) -> None:
+    """In their titles, the sidebar, and at the foot of the page before."""
+    names = sorted(path.stem for path in book.glob("notebooks/*.html"))
+    page = visit(f"notebooks/{names[-2]}.html")
+    assert page.inner_text("article h1").startswith(f"{int(names[-2][:2])}. ")
+    assert page.inner_text("a.right-next").split("\n")[-1].startswith(f"{int(names[-1][:2])}. ")
+    links = page.eval_on_selector_all(".bd-sidebar-primary a[href*='_']", "all => all.map(a => [a.href, a.innerText])")
+    shown = {Path(href).stem: text for href, text in links if Path(href.rstrip("#")).stem in names}
+    assert all(text.startswith(f"{int(name[:2])}. ") for name, text in shown.items())
+    assert len(shown) >= len(names) - 1
+
+
 def test_search_works_offline(visit) -> None:
     page = visit("search.html?q=saturation")
     page.wait_for_selector("#search-results li a", timeout=10000)

@@ -58,7 +58,7 @@ def root(tmp_path: Path) -> Path:
     shutil.copy(pipeline.ROOT / "_config.yml", tmp_path / "_config.yml")
     contents = (pipeline.ROOT / "_toc.yml").read_text()
     contents = re.sub(r" *- file: notebooks/(?!01_|02_).*\n", "", contents)
-    empty = r"  - caption: .*\n(?:    numbered: true\n)?    chapters:\n(?=  - caption|\Z)"
+    empty = r"  - caption: .*\n    chapters:\n(?=  - caption|\Z)"
     (tmp_path / "_toc.yml").write_text(re.sub(empty, "", contents))
     shutil.copytree(pipeline.ROOT / "book", tmp_path / "book", ignore=shutil.ignore_patterns("reference", "profiles"))
     (tmp_path / "book" / "claims.yml").write_text(CLAIMS)

@@ -76,6 +76,17 @@ def test_a_chapter_opens_with_what_was_recorded(root: Path) -> None:
     assert "First edition" in old and "Effects of" not in old, "nothing recorded there"
 
 
+def test_a_chapter_has_the_number_of_its_file_whatever_is_missing_before_it(root: Path) -> None:
+    (root / "notebooks" / "02_wasserstein.ipynb").rename(root / "notebooks" / "23_few_labels.ipynb")
+    toc = root / "_toc.yml"
+    toc.write_text(toc.read_text().replace("02_wasserstein", "23_few_labels"))
+    assert staged(root, "23_few_labels").cells[0].source.startswith("# 23. Wasserstein")
+    assert staged(root).cells[0].source.startswith("# 1. Objectives\n")
+    ledger_page = (root / "_build" / "stage" / "book" / "ledger.md").read_text()
+    assert "## 23. Wasserstein" in ledger_page and ">1. Objectives</option>" in ledger_page
+    assert "numbered" not in toc.read_text(), "Sphinx would count again"
+
+
 def test_a_picture_without_alt_text_stops_the_build(root: Path) -> None:
     put_run(root, new_output("display_data", {"image/png": "AAAA", "text/plain": "<Figure>"}))
     with pytest.raises(UserError, match=r"01_objectives, code cell 4: a picture without alt text"):
