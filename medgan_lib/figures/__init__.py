@@ -5,7 +5,11 @@ kernel and no network is needed to show it, and two equal runs give equal HTML. 
 400 pixels wide, and pictures keep their own white card, so that they can be read on a dark page too.
 """
 
+from medgan_lib.figures.diagrams import Arrow, Box, Diagram, diagram
 from medgan_lib.figures.grids import compare, samples
+from medgan_lib.figures.live import LiveView
+from medgan_lib.figures.live_sliders import sliders
+from medgan_lib.figures.live_steps import stepper
 from medgan_lib.figures.pictures import Picture, origin
 from medgan_lib.figures.players import Player, player
 from medgan_lib.figures.plots import curves, picture, subplots
@@ -17,6 +21,10 @@ from medgan_lib.figures.tables import Table, table
 __all__ = [
     "DASHES",
     "PALETTE",
+    "Arrow",
+    "Box",
+    "Diagram",
+    "LiveView",
     "Picture",
     "Player",
     "Quiz",
@@ -24,12 +32,15 @@ __all__ = [
     "Table",
     "compare",
     "curves",
+    "diagram",
     "origin",
     "picture",
     "player",
     "quiz",
     "samples",
+    "sliders",
     "source",
+    "stepper",
     "subplots",
     "table",
 ]
