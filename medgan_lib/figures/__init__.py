@@ -8,6 +8,7 @@ kernel and no network is needed to show it, and two equal runs give equal HTML. 
 from medgan_lib.figures.diagrams import Arrow, Box, Diagram, diagram
 from medgan_lib.figures.grids import compare, samples
 from medgan_lib.figures.live import LiveView
+from medgan_lib.figures.live_cohorts import cohort_picker
 from medgan_lib.figures.live_sliders import sliders
 from medgan_lib.figures.live_steps import stepper
 from medgan_lib.figures.pictures import Picture, origin
@@ -30,6 +31,7 @@ __all__ = [
     "Quiz",
     "Source",
     "Table",
+    "cohort_picker",
     "compare",
     "curves",
     "diagram",
