@@ -9,6 +9,7 @@ import numpy as np
 
 from medgan_lib.figures.pictures import Picture, as_array, caption_text, check_alt, png_bytes, rendered
 from medgan_lib.figures.style import DASHES, DPI, PALETTE, STYLE
+from medgan_lib.figures.thumbnails import add_thumbnails, told
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,13 +48,18 @@ def curves(
     ylabel: str = "",
     title: str = "",
     yscale: str = "linear",
+    thumbnails: Mapping[float, Any] | None = None,
+    window: tuple[float, float] | None = None,
     caption: str | None = None,
     cohort: Any = None,
 ) -> Picture:
     """One line for each history: (steps,), or (seeds, steps) as the mean with a band from lowest to highest seed.
 
     ``keys`` picks and orders the histories, ``labels`` renames them, ``x`` (steps,) replaces the step number,
-    ``smooth`` is the length of a moving average. Raises ValueError for an unknown key or another shape.
+    ``smooth`` is the length of a moving average. ``thumbnails``: up to 6 small pictures by their place on the x axis,
+    each an image (h, w) or (1 or 3, h, w), or a batch (n, h, w) or (n, 1 or 3, h, w) that becomes a small grid;
+    ``window``: their values shown black and white, (-1, 1) by default. The alternative text then ends with how many
+    there are and where. Raises ValueError for an unknown key, another shape and a thumbnail beside the curves.
     """
     check_alt(alt)
     keys = list(histories) if keys is None else list(keys)
@@ -74,6 +80,9 @@ def curves(
     if len(keys) > 1:
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18), "ncols": min(3, len(keys))}
         axis.legend(**below, frameon=False, fontsize=13)
+    if thumbnails is not None:
+        add_thumbnails(axis, thumbnails, window)
+        alt = f"{alt.rstrip().rstrip('.')}. {told(list(thumbnails), xlabel)}"
     return picture(figure, alt=alt, caption=caption, cohort=cohort)
 
 
