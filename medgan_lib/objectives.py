@@ -70,13 +70,20 @@ def _critic_generator(fake: Tensor) -> Tensor:
     return -_wide(fake).mean()
 
 
+def _hinge(real: Tensor, fake: Tensor) -> Tensor:
+    """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]  (Lim & Ye 2017; Miyato et al. 2018)."""
+    return (1 - _wide(real)).clamp_min(0).mean() + (1 + _wide(fake)).clamp_min(0).mean()
+
+
 OBJECTIVES: dict[str, Objective] = {
     "gan": Objective("gan", _classify, _saturating),
     "gan-ma": Objective("gan-ma", _classify, _non_saturating),
     "lsgan": Objective("lsgan", _least_squares, _least_squares_generator),
     "wgan": Objective("wgan", _critic, _critic_generator),
     "wgan-gp": Objective("wgan-gp", _critic, _critic_generator),
+    "hinge": Objective("hinge", _hinge, _critic_generator),
 }
+"""The five rows of Table 1, and the hinge loss, which came after it."""
 
 
 def gradient_penalty(
@@ -98,6 +105,17 @@ def gradient_penalty(
     if one_sided:
         excess = excess.clamp_min(0)
     return excess.square().mean()
+
+
+def r1_penalty(discriminator: Callable[..., Tensor], real: Tensor, *condition: Tensor) -> Tensor:
+    """E[||grad D(x)||_2^2] on real samples (R1 of Mescheder et al. 2018, without gamma/2).
+
+    ``real`` has shape (n, ...); ``discriminator(x, *condition)`` returns one value a sample, or a map of them (summed
+    a sample). It falls to 0 where D is flat on the data, as it is once the generated samples are like real ones.
+    """
+    x = real.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(discriminator(x, *condition).sum(), x, create_graph=True)
+    return _wide(gradient).reshape(len(real), -1).square().sum(1).mean()
 
 
 @torch.no_grad()

@@ -53,6 +53,12 @@ TABLE_1 = {
     },
     "wgan": LINEAR,
     "wgan-gp": LINEAR,
+    # not in the table: at the kinks the derivative of either side would do, PyTorch takes that of the slope
+    "hinge": {
+        "real": (lambda v: max(0, 1 - v), lambda v: -1 if v <= 1 else 0),
+        "fake": (lambda v: max(0, 1 + v), lambda v: 1 if v >= -1 else 0),
+        "generator": LINEAR["generator"],
+    },
 }
 
 
@@ -301,6 +307,8 @@ def table_1_by_hand(objective: str, real: Tensor, fake: Tensor) -> Tensor:
             return -torch.log(1 / (1 + torch.exp(-real))).mean() - torch.log(1 - 1 / (1 + torch.exp(-fake))).mean()
         case "lsgan":
             return ((real - 1) ** 2).mean() + (fake**2).mean()
+        case "hinge":
+            return torch.relu(1 - real).mean() + torch.relu(1 + fake).mean()
         case _:
             return -real.mean() + fake.mean()
 

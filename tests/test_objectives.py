@@ -8,7 +8,7 @@ import torch
 from conformance import CHECKS, OURS, TABLE_1
 from torch import nn
 
-from medgan_lib.objectives import OBJECTIVES, clip_weights_, gradient_penalty
+from medgan_lib.objectives import OBJECTIVES, clip_weights_, gradient_penalty, r1_penalty
 from pipeline.errata.deviations import MUTANTS, Mutant
 
 
@@ -53,6 +53,22 @@ def test_mutant_is_as_wrong_as_what_it_re_creates(name, logit, gradient):
 def test_penalty_refuses_unequal_shapes():
     with pytest.raises(ValueError, match=r"real \(4, 2\) and fake \(3, 2\)"):
         gradient_penalty(lambda x: x.sum(1), torch.zeros(4, 2), torch.zeros(3, 2))
+
+
+def test_r1_is_the_mean_squared_norm_on_real_samples():
+    """Against derivatives by hand of D(x) = a·x + x·Bx/2, whose slope is another one at each sample."""
+    torch.manual_seed(0)
+    a, b, x = torch.randn(5, dtype=torch.float64), torch.randn(5, 5, dtype=torch.float64), torch.randn(7, 5).double()
+    b = (b + b.T).requires_grad_()
+    penalty = r1_penalty(lambda x: x @ a + (x @ b * x).sum(1) / 2, x)
+    slopes = a + x @ b
+    torch.testing.assert_close(penalty, slopes.square().sum(1).mean(), rtol=1e-12, atol=0)
+    # and it can be descended: by B the slope (B + B')x/2 + a changes along both indices
+    (gradient,) = torch.autograd.grad(penalty, b)
+    outer = slopes.detach().T @ x / len(x)
+    torch.testing.assert_close(gradient, outer + outer.T, rtol=1e-12, atol=1e-12, check_stride=False)
+    map_of_values = r1_penalty(lambda x: torch.stack([x @ a, x @ a], 1), x)
+    torch.testing.assert_close(map_of_values, 4 * a.square().sum(), rtol=1e-12, atol=0)
 
 
 def test_clipping_is_in_place_and_reaches_every_parameter():

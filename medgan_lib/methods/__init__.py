@@ -9,7 +9,7 @@ from medgan_lib.methods.conditional import ConditionalGAN
 from medgan_lib.methods.contrastive import Contrastive
 from medgan_lib.methods.cyclegan import CycleGAN, DiscoGAN, DualGAN
 from medgan_lib.methods.dann import DANN, Primary
-from medgan_lib.methods.gan import GAN
+from medgan_lib.methods.gan import GAN, DiscriminatorOnly
 from medgan_lib.methods.infogan import Codes, InfoGAN
 from medgan_lib.methods.landmarks import LandmarkDetector
 from medgan_lib.methods.lapgan import LAPGAN, Band
@@ -35,6 +35,7 @@ __all__ = [
     "Contrastive",
     "CycleGAN",
     "DiscoGAN",
+    "DiscriminatorOnly",
     "DualGAN",
     "FAnoGAN",
     "FeatureMaps",

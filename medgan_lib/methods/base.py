@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.optim import Adam, Optimizer
 
 from medgan_lib.networks import evaluating
 
-__all__ = ["Method", "adam", "evaluating", "fixed", "frozen"]
+__all__ = ["Method", "adam", "checked_decay", "decay_", "evaluating", "fixed", "frozen"]
 
 
 class Method(nn.Module):
@@ -47,6 +47,28 @@ class Method(nn.Module):
 def adam(module: nn.Module, lr: float, betas: tuple[float, float]) -> Adam:
     """Adam as one kernel for all parameters: the update of a small network is bound by overhead otherwise."""
     return Adam(module.parameters(), lr=lr, betas=betas, fused=True)
+
+
+def checked_decay(decay: tuple[int, int] | None) -> tuple[int, int] | None:
+    """``decay`` as it is; ValueError unless it is None or two steps, the first before the last."""
+    if decay is not None and not 0 <= decay[0] < decay[1]:
+        raise ValueError(f"decay must be two steps, the first before the last, not {decay}")
+    return decay
+
+
+def decay_(optimizers: Iterable[Optimizer], decay: tuple[int, int] | None) -> None:
+    """Sets the learning rates of the next step: they fall linearly to 0 between two steps. Nothing to do for None.
+
+    Call it once a step. What it counts stands in the optimizers' groups, so that a checkpoint has it.
+    """
+    if decay is None:
+        return
+    first, last = decay
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["updates"] = group.get("updates", 0) + 1
+            left = (last - group["updates"]) / (last - first)
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * min(max(left, 0.0), 1.0)
 
 
 @contextmanager

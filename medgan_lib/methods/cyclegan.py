@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 from torch.optim import Optimizer
 
-from medgan_lib.methods.base import adam, frozen
+from medgan_lib.methods.base import adam, checked_decay, decay_, frozen
 from medgan_lib.methods.translation import Translation, judge
 from medgan_lib.objectives import OBJECTIVES, clip_weights_
 
@@ -43,11 +43,9 @@ class CycleGAN(Translation):
             raise ValueError(f"unknown objective {objective!r}; there are {', '.join(OBJECTIVES)}")
         if min(lam, identity) < 0:
             raise ValueError(f"lam and identity must be 0 or more, not {lam} and {identity}")
-        if decay is not None and not 0 <= decay[0] < decay[1]:
-            raise ValueError(f"decay must be two steps, the first before the last, not {decay}")
         self.G_B, self.G_A, self.D_B, self.D_A = G_B, G_A, D_B, D_A
         self.objective, self.lam, self.identity = objective, lam, identity
-        self.decay, self.lr, self.betas = decay, lr, betas
+        self.decay, self.lr, self.betas = checked_decay(decay), lr, betas
         self.seen_B, self.seen_A = (None, None) if buffer is None else (Buffer(buffer), Buffer(buffer))
         # an optimizer for both generators and one for both discriminators: their losses add up, so it is the same
         self.opt_G, self.opt_D = (adam(nn.ModuleList(pair), lr, betas) for pair in ((G_B, G_A), (D_B, D_A)))
@@ -80,7 +78,7 @@ class CycleGAN(Translation):
         self.opt_G.zero_grad()
         loss.backward()
         self.opt_G.step()
-        self.schedule()
+        decay_((self.opt_D, self.opt_G), self.decay)
         return {"loss_G": loss.detach()} | history
 
     def update_D(self, y_A: Tensor, y_B: Tensor, x_A: Tensor, x_B: Tensor) -> Tensor:
@@ -98,16 +96,6 @@ class CycleGAN(Translation):
     def distance(restored: Tensor, y: Tensor) -> Tensor:
         """How far an image is from what came back from its cycle: L1, a mean over voxels."""
         return l1_loss(restored, y)
-
-    def schedule(self) -> None:
-        """The learning rate of the next step, kept with the optimizers so that a checkpoint has it."""
-        if self.decay is None:
-            return
-        first, last = self.decay
-        for group in (*self.opt_G.param_groups, *self.opt_D.param_groups):
-            group["updates"] = group.get("updates", 0) + 1
-            left = (last - group["updates"]) / (last - first)
-            group["lr"] = self.lr * min(max(left, 0.0), 1.0)
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {"D": self.opt_D, "G": self.opt_G}

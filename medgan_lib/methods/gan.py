@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from medgan_lib.methods.base import Method, adam, frozen
+from medgan_lib.methods.base import Method, adam, checked_decay, decay_, frozen
 from medgan_lib.networks import batched, placed
-from medgan_lib.objectives import OBJECTIVES, clip_weights_, gradient_penalty
+from medgan_lib.objectives import OBJECTIVES, clip_weights_, gradient_penalty, r1_penalty
 
 
 class GAN(Method):
@@ -18,11 +18,13 @@ class GAN(Method):
 
     G maps z (n, G.latent) to samples, D maps samples to logits or critic values; ``objective`` names the row.
     Each step updates D ``n_critic`` times, every time with its own real samples and noise, then G once. ``penalty``
-    is lambda of Eq. 4 (10 for "wgan-gp" unless given, 0 elsewhere; ``one_sided`` spares norms below 1). After each of
+    is lambda of Eq. 4 (10 for "wgan-gp" unless given, 0 elsewhere; ``one_sided`` spares norms below 1), ``r1`` the
+    weight gamma of `r1_penalty`, of which the loss gets gamma/2 (Mescheder et al. 2018). After each of
     its updates D's weights are clipped to [-clip, clip] (0.01 for "wgan" unless given, not at all elsewhere).
     ``ema`` > 0 keeps in ``G_ema`` an exponential moving average of G with that decay, which `sample` then uses.
-    ``lr`` and ``betas`` are Adam's, for both players. Raises ValueError for an unknown objective, n_critic < 1,
-    clip <= 0, penalty < 0 or ema outside [0, 1).
+    ``lr`` and ``betas`` are Adam's, for both players; ``decay`` = (first, last) brings the learning rates linearly to
+    0 between these two steps. Raises ValueError for an unknown objective, n_critic < 1, clip <= 0, penalty or r1 < 0,
+    ema outside [0, 1), or a decay that makes no sense.
     """
 
     averaged: tuple[str, ...] = ("G",)
@@ -38,7 +40,9 @@ class GAN(Method):
         penalty: float | None = None,
         clip: float | None = None,
         one_sided: bool = False,
+        r1: float = 0.0,
         ema: float = 0.0,
+        decay: tuple[int, int] | None = None,
         lr: float = 2e-4,
         betas: tuple[float, float] = (0.5, 0.9),
     ) -> None:
@@ -50,11 +54,12 @@ class GAN(Method):
         self.n_critic = self.draws = n_critic
         self.penalty = (10.0 if objective == "wgan-gp" else 0.0) if penalty is None else penalty
         self.clip = 0.01 if clip is None and objective == "wgan" else clip
-        self.one_sided = one_sided
-        self.ema, self.lr, self.betas = ema, lr, betas
+        self.one_sided, self.r1 = one_sided, r1
+        self.ema, self.decay, self.lr, self.betas = ema, checked_decay(decay), lr, betas
         for name, value, sound, allowed in (
             ("n_critic", n_critic, n_critic >= 1, "at least 1"),
             ("penalty", self.penalty, self.penalty >= 0, "0 or more"),
+            ("r1", r1, r1 >= 0, "0 or more"),
             ("clip", self.clip, self.clip is None or self.clip > 0, "above 0, or None"),
             ("ema", ema, 0 <= ema < 1, "in [0, 1)"),
         ):
@@ -76,7 +81,9 @@ class GAN(Method):
             raise ValueError(f"{len(x)} samples cannot be dealt out to {self.n_critic} updates of D (n_critic)")
         for real, *of_real in zip(*(part.chunk(self.n_critic) for part in (x, *y)), strict=True):
             losses_D = self.update_D(real, *of_real)
-        return losses_D | self.update_G(len(real), *of_real)
+        losses = losses_D | self.update_G(len(real), *of_real)
+        decay_((self.opt_D, self.opt_G), self.decay)
+        return losses
 
     def condition(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """What both players get beside their input, with as many items as ``batch["x"]``: here nothing."""
@@ -93,6 +100,8 @@ class GAN(Method):
             penalty = gradient_penalty(self.D, x, fake, *y, one_sided=self.one_sided)
             loss = loss + self.penalty * penalty
             history["penalty"] = penalty.detach()
+        if self.r1:
+            loss = loss + self.r1 / 2 * r1_penalty(self.D, x, *y)
         self.opt_D.zero_grad()
         loss.backward()
         self.opt_D.step()
@@ -158,3 +167,13 @@ class GAN(Method):
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {"D": self.opt_D, "G": self.opt_G}
+
+
+class DiscriminatorOnly(GAN):
+    """The inner maximum of Eqs. 1 and 3: D learns as in `GAN`, and G stands still."""
+
+    def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One update of D; returns its losses as `GAN.step` does."""
+        losses = self.update_D(batch["x"], *self.condition(batch))
+        decay_((self.opt_D,), self.decay)
+        return losses

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from medgan_lib.methods import GAN, Classifier
+from medgan_lib.methods import GAN, Classifier, DiscriminatorOnly
 from medgan_lib.methods.base import frozen
 from medgan_lib.networks import MLP, Critic, Encoder, Generator
 from medgan_lib.objectives import OBJECTIVES
@@ -32,6 +32,7 @@ LEARNS = {
     "lsgan": ({"lr": 2e-3}, 600),
     "wgan": ({"lr": 1e-3, "clip": 0.2, "n_critic": 2}, 600),
     "wgan-gp": ({"lr": 1e-3, "penalty": 1.0, "n_critic": 3}, 400),
+    "hinge": ({"lr": 1e-3, "r1": 0.1}, 600),
 }
 
 
@@ -200,3 +201,46 @@ def test_classifier_separates_stripes():
     with torch.no_grad():
         method.eval()
         assert (method.net(test["x"]).argmax(1) == test["label"]).float().mean() > 0.97
+
+
+def test_r1_enters_with_half_its_weight():
+    """One step of D by hand, with the loss of the paper: Eq. 1's and gamma/2 times the squared slope on real samples."""
+    x, gamma = torch.randn(16, 2), 3.0
+    method, by_hand = make(r1=gamma), make()
+    torch.manual_seed(5)
+    method.update_D(x)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        fake = by_hand.G(by_hand.noise(len(x)))
+    real = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(by_hand.D(real).sum(), real, create_graph=True)
+    loss = OBJECTIVES["gan-ma"].discriminator(by_hand.D(x), by_hand.D(fake)) + gamma / 2 * (slope**2).sum(1).mean()
+    by_hand.opt_D.zero_grad()
+    loss.backward()
+    by_hand.opt_D.step()
+    for ours, theirs in zip(method.D.parameters(), by_hand.D.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_learning_rates_fall_to_zero_whatever_the_optimizer():
+    method = make(decay=(2, 6), lr=0.1)
+    method.opt_D = torch.optim.RMSprop(method.D.parameters(), lr=0.3)
+    rates = []
+    for _ in range(7):
+        method.step({"x": torch.randn(8, 2)})
+        rates.append([o.param_groups[0]["lr"] for o in (method.opt_D, method.opt_G)])
+    shares = [1, 1, 0.75, 0.5, 0.25, 0, 0]
+    torch.testing.assert_close(torch.tensor(rates), torch.tensor([[0.3 * s, 0.1 * s] for s in shares]))
+    with pytest.raises(ValueError, match="the first before the last"):
+        make(decay=(6, 2))
+
+
+def test_discriminator_only_is_the_gan_with_g_standing_still():
+    torch.manual_seed(0)
+    alone = DiscriminatorOnly(MLP(3, 2, width=16), MLP(2, 1, width=16), "wgan-gp")
+    both, before = make("wgan-gp"), snapshot(alone.G)
+    x = torch.randn(16, 2)
+    for method in (alone, both):
+        torch.manual_seed(1)
+        (method.step if method is alone else method.update_D)({"x": x} if method is alone else x)
+    assert same(alone.G, before) and same(alone.D, both.D.state_dict())
