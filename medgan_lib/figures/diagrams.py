@@ -25,11 +25,12 @@ FILLS = {
     "loss": ("currentColor", 0.08),
 }
 ACCENT = PALETTE[1]  # of gradients; it stands out from white and from a dark page
-WIDEST = 560  # units: with more, a phone would show the text too small to read
+WIDEST = 550  # units: a page 400 px wide leaves 337 px to a figure, so that text has 11 px at least
 SYMBOL = 23  # units
-MARGIN = 12  # units around everything
-PAD = 11  # units between the text of a box and its sides
+MARGIN = 2  # units around everything, for the thickness of lines
+PAD = 9  # units between the text of a box and its sides
 DASH = "6 4"
+SLOPE = 4.5  # units by which a network is higher at its open side
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Diagram:
 
     def _repr_html_(self) -> str:
         return (
-            '<figure class="medgan-figure" style="margin:1em 0;text-align:center">'
+            '<figure class="medgan-figure" style="margin:1em 0;padding:0;text-align:center">'
             f"{self.svg}{figcaption_tag(self.caption)}</figure>"
         )
 
@@ -147,12 +148,6 @@ def place(boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> dict[str, Rectan
         for other, another in placed.items():
             if key < other and box.overlaps(another):
                 raise ValueError(f"boxes {key} and {other} are on each other: give them another place with at=")
-    wide = max(box.right for box in placed.values()) - min(box.left for box in placed.values())
-    if wide > WIDEST:
-        raise ValueError(
-            f"the diagram is {wide:.0f} units wide, and a phone shows the text of {WIDEST} at most: "
-            "use fewer columns and more rows, or shorter titles and labels"
-        )
     return placed
 
 
@@ -172,25 +167,45 @@ def draw(boxes: Mapping[str, Box], arrows: Sequence[Arrow], placed: Mapping[str,
             spot = routes.label_place(line, width(arrow.label), SIZE, placed.values(), lines, labels)
             labels.append(spot)
             texts.append(_text(arrow.label, spot.centre[0], spot.bottom - 4))
-    points = [point for line in lines for point in line.points]
-    corners = [*placed.values(), *labels, *(Rectangle(x, y, x, y) for x, y in points)]
-    left, top = min(box.left for box in corners) - MARGIN, min(box.top for box in corners) - MARGIN
-    right, bottom = max(box.right for box in corners) + MARGIN, max(box.bottom for box in corners) + MARGIN
+    ways = {key: _facing(key, arrows, placed) for key in boxes}
+    left, top, right, bottom = _extent(
+        [*labels, *(_with_stack(box, placed[key], ways[key]) for key, box in boxes.items()),
+         *(Rectangle(x - 6, y - 6, x + 6, y + 6) for line in lines for x, y in line.points[1:-1])]
+    )
     legend = ""
     if any(arrow.kind == "gradient" for arrow in arrows):
-        bottom += 28
-        legend = _line(Route(f"M{left + 8:g},{bottom - 14:g}h52", ((left + 60, bottom - 14),), 0.0), "gradient")
-        legend += _text("gradient", left + 72, bottom - 8, anchor="start")
+        bottom += 32
+        legend = _line(Route(f"M{left + 8:g},{bottom - 12:g}h52", ((left + 60, bottom - 12),), 0.0), "gradient")
+        legend += _text("gradient", left + 72, bottom - 6, anchor="start")
     wide, high = right - left, bottom - top
+    if wide > WIDEST:
+        raise ValueError(
+            f"the diagram is {wide:.0f} units wide, and a phone shows the text of {WIDEST} at most: "
+            "use fewer columns and more rows, or shorter titles and labels"
+        )
     name = escape(alt, quote=True)
     return (
-        f'<svg role="img" aria-label="{name}" viewBox="{left:g} {top:g} {wide:g} {high:g}"'
-        f' xmlns="http://www.w3.org/2000/svg" style="width:100%;max-width:{wide:g}px;height:auto" font-size="{SIZE}"'
+        f'<svg role="img" aria-label="{name}" viewBox="{left:.1f} {top:.1f} {wide:.1f} {high:.1f}"'
+        f' xmlns="http://www.w3.org/2000/svg" style="width:100%;max-width:{wide:.1f}px;height:auto" font-size="{SIZE}"'
         f' fill="currentColor" stroke="none"><title>{escape(alt)}</title>'
         + "".join(_line(line, arrow.kind) for arrow, line in zip(arrows, lines, strict=True))
-        + "".join(_box(box, placed[key], _facing(key, arrows, placed)) for key, box in boxes.items())
+        + "".join(_box(box, placed[key], ways[key]) for key, box in boxes.items())
         + "".join(texts) + legend + "</svg>"
     )
+
+
+def _extent(parts: Sequence[Rectangle]) -> tuple[float, float, float, float]:
+    return (
+        min(part.left for part in parts) - MARGIN, min(part.top for part in parts) - MARGIN,
+        max(part.right for part in parts) + MARGIN, max(part.bottom for part in parts) + MARGIN,
+    )
+
+
+def _with_stack(box: Box, spot: Rectangle, facing: int) -> Rectangle:
+    if box.kind != "data":
+        return Rectangle(spot.left, spot.top - SLOPE, spot.right, spot.bottom + SLOPE)
+    near, far = (8, 0) if facing >= 0 else (0, 8)
+    return Rectangle(spot.left - near, spot.top - 8, spot.right + far, spot.bottom)
 
 
 def _facing(key: str, arrows: Sequence[Arrow], placed: Mapping[str, Rectangle]) -> int:
@@ -232,7 +247,7 @@ def _outline(kind: str, spot: Rectangle, facing: int) -> str:
         return (f"M{left:g},{y:g}L{left + 10:g},{top:g}H{right - 10:g}"
                 f"L{right:g},{y:g}L{right - 10:g},{bottom:g}H{left + 10:g}Z")
     # Half of the slope outside: what arrives in the middle of a side touches it.
-    slope = 4.5 * facing * {"generator": 1, "critic": -1, "encoder": -1, "classifier": -1}.get(kind, 0)
+    slope = SLOPE * facing * {"generator": 1, "critic": -1, "encoder": -1, "classifier": -1}.get(kind, 0)
     return (f"M{left:g},{top + slope:g}L{right:g},{top - slope:g}"
             f"V{bottom + slope:g}L{left:g},{bottom - slope:g}Z")
 
@@ -252,4 +267,4 @@ def _line(route: Route, kind: str) -> str:
 
 def _text(text: str, x: float, y: float, size: float = SIZE, *, anchor: str = "middle", upright: bool = False) -> str:
     inside = escape(text) if upright else tspans(text, size)
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}">{inside}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{inside}</text>'

@@ -181,7 +181,7 @@ def label_place(
         for sign in (1, -1):
             x, y = route.points[k][0] + sign * normal[0] * away, route.points[k][1] + sign * normal[1] * away
             place = Rectangle(x - wide / 2, y - high / 2, x + wide / 2, y + high / 2)
-            clashes = 10 * sum(place.overlaps(box, 4) for box in [*boxes, *taken])
+            clashes = 10 * sum(place.overlaps(box, 8) for box in [*boxes, *taken])
             clashes += sum(place.holds(point, 2) for point in points)
             if clashes < fewest:
                 best, fewest = place, clashes

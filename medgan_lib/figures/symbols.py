@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html import escape
 
-SIZE = 18  # units of a diagram; at most 584 of them share the 368 px of a phone, so that text has 11 px at least
+SIZE = 18  # units of a diagram
 _SUBSCRIPT = re.compile(r"_(?:\{([^{}]*)\}|([^\W_]+))")
 _LETTER = re.compile(r"[^\W\d_][\u0300-\u036f]*")  # with what stands above it, a hat
 _RUN = re.compile(rf"{_LETTER.pattern}(?![^\W\d_])|[^\W\d_]+|[\W\d_]+")  # one letter, a word, what is between

@@ -161,7 +161,7 @@ def test_everything_is_inside_and_large_enough_on_a_phone(boxes, arrows) -> None
         x = float(text.get("x")) + (half if text.get("text-anchor") == "start" else 0)
         assert left <= x - half and x + half <= left + wide and top + 14 < float(text.get("y")) < top + high - 4
     sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)"', shown.svg)]
-    assert min(sizes) * min(1, 368 / wide) >= 11, "px on a page 400 px wide, which leaves 368 to its text"
+    assert min(sizes) * min(1, 337 / wide) >= 11, "px on a page 400 px wide, which leaves 337 to a figure"
 
 
 def channels(colour: str) -> list[float]:
