@@ -135,7 +135,7 @@ def test(jobs: int) -> int:
     notebooks = sorted(str(path.relative_to(ROOT)) for path in executed.glob("*/seed0/notebook.ipynb"))
     env = {
         **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0",
-        "MEDGAN_BOOK": str(html), "MEDGAN_PROGRESS": os.devnull,
+        "MEDGAN_BOOK": str(html), "MEDGAN_PROGRESS": os.devnull, "MEDGAN_STATIC": "1",
         "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
     }
     # loadfile: a notebook's cells share one kernel, so they must stay together. In the order given, because else files

@@ -153,6 +153,7 @@ def _run_cells(notebook: Any, run: Run, progress: "Progress") -> tuple[str | Non
         **os.environ, "PYTHONPATH": str(ROOT),  # this checkout's medgan_lib, whatever else is installed
         "MEDGAN_PROGRESS": str(folder / "training.json"), "PYTHONHASHSEED": "0",
         "MEDGAN_TRAININGS": str(folder / "trainings.jsonl"),
+        "MEDGAN_STATIC": "1",  # of live views the still version: nobody moves a slider here
         "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads,
     }
     # Whatever the shell exports. At ci, and where trainings stop early, nothing is taken from other chapters.

@@ -237,7 +237,7 @@ def tidy(cell: NotebookNode, where: str) -> None:
                 continue
             output.text = text
         data = output.get("data", {})
-        if any(kind in data for kind in LIVE):
+        if any(kind in data for kind in LIVE) and "text/html" not in data:  # else it has a still version
             continue
         for kind in [kind for kind in data if kind.startswith("application/vnd.")]:
             del data[kind]
