@@ -172,7 +172,10 @@ class CohortPicker(LiveView):
         for strip in strips:
             sheet.paste(strip, (0, top))
             top += strip.height
-        return Picture(png_bytes(sheet), self.alt, self.caption)
+        kinds = {"Embedded data, not patients": self.cohorts.EMBEDDED, "Real data": self.cohorts.REAL}
+        told = {kind: ", ".join(name for name in self.names if name in known) for kind, known in kinds.items()}
+        caption = [self.caption, *(f"{kind}: {names}." for kind, names in told.items() if names)]
+        return Picture(png_bytes(sheet), self.alt, " ".join(caption).strip())
 
     def _widget(self) -> Widget:
         import ipywidgets

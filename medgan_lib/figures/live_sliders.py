@@ -103,22 +103,25 @@ class Sliders(LiveView):
     def _widget(self) -> Widget:
         import ipywidgets
 
-        self.screen = Screen("24em", self.caption)
+        self.screen = Screen("26em", self.caption)
+        longest = max(map(len, self.ranges))
         self.controls = {
             label: ipywidgets.FloatSlider(
                 value=self.start[label], min=low, max=high, step=step(low, high), description=label,
                 continuous_update=True, readout_format=".2f" if high - low < 20 else ".0f",
-                style={"description_width": "initial"}, layout={"width": "auto"},
+                style={"description_width": f"{0.55 * longest + 0.5}em"}, layout={"width": "auto"},
             )
             for label, (low, high) in self.ranges.items()
         }  # fmt: skip
-        self.back = ipywidgets.Button(description="Back to the start", layout={"width": "auto"})
+        place = {"width": "auto", "align_self": "flex-end"}
+        self.back = ipywidgets.Button(description="Back to the start", layout=place)
         self.back.on_click(self._to_start)
         for slider in self.controls.values():
             slider.observe(self._moved, "value")
         self._moved()
-        left = ipywidgets.VBox([*self.controls.values(), self.back], layout={"flex": "1 1 16em", "min_width": "0"})
-        return ipywidgets.HBox([left, self.screen.box], layout={"flex_flow": "row wrap", "max_width": "46em"})
+        left = ipywidgets.VBox([*self.controls.values(), self.back], layout={"flex": "1 1 17em", "min_width": "0"})
+        both = {"flex_flow": "row wrap", "max_width": "52em", "grid_gap": "1em"}
+        return ipywidgets.HBox([left, self.screen.box], layout=both)
 
     def _moved(self, _: Any = None) -> None:
         self.values = {label: slider.value for label, slider in self.controls.items()}

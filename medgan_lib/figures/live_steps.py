@@ -118,7 +118,8 @@ class Game:
                 if who == "both":
                     losses = self.method.step({"x": self.batch(draws)})
                     self.note("D", losses["loss_D"], draws)
-                    self.note("G", losses["loss_G"])
+                    if "loss_G" in losses:  # it stands still in `DiscriminatorOnly`
+                        self.note("G", losses["loss_G"])
                 elif who == "D":
                     self.note("D", self.method.update_D(self.batch())["loss_D"])
                 else:
@@ -312,9 +313,10 @@ class Stepper(LiveView):
 
     async def _run(self) -> None:
         """Steps until the button is up. Between pictures the kernel answers: cells run, and buttons work."""
-        end = self.game.updates["G"] + LAST
         try:
-            while self.run.value and self.game.updates["G"] < end:
+            for _ in range(LAST // AT_ONCE):
+                if not self.run.value:
+                    break
                 self._act(lambda: self.game.play("both", AT_ONCE))
                 await asyncio.sleep(0.05)
         finally:
