@@ -128,7 +128,7 @@ def test(jobs: int) -> int:
     executed = ROOT / "_build" / "runs" / "ci"
     shutil.rmtree(executed, ignore_errors=True)  # always anew: the run is the test
     try:
-        status = book.book("ci", "all", 0, jobs, html, threads=1)
+        status = book.book("ci", "all", 0, jobs, html, threads=1, early=False)
     except UserError as error:
         print(error, file=sys.stderr)
         status = 2

@@ -2,27 +2,24 @@
 
 import contextlib
 import fcntl
-import hashlib
 import math
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import ROOT, Run, UserError, chapters, choose_chapters, read_json, validate, write_atomic
+from pipeline import ROOT, Run, UserError, choose_chapters, read_json, validate
+from pipeline.build import build_pages
 from pipeline.fingerprint import record_fingerprint, run_fingerprint, without_training
 from pipeline.pool import Pool
 from pipeline.progress import Display, duration, watch
 from pipeline.record import Found, confirm, confirm_by_first_updates, first_digests, record
 from pipeline.shared import remove_outdated
-
-# What the pages are made of, besides the executed notebooks.
-SOURCES = (
-    "_config.yml", "_toc.yml", "book", "notebooks", "medgan_lib", "pipeline", "data/cards", "data/registry.yml",
-)
+from pipeline.updates import Updates
 
 
 @contextlib.contextmanager
@@ -135,51 +132,25 @@ def usual_seconds(profile: str, runs: list[Run]) -> dict[str, float]:
     return found
 
 
-def pages_digest(profile: str, seed: int) -> str:
-    """Hash of everything the pages are made of."""
-    files = [
-        file
-        for name in SOURCES
-        for file in ([ROOT / name] if (ROOT / name).is_file() else sorted((ROOT / name).rglob("*")))
-        if file.is_file() and "__pycache__" not in file.parts
-    ]
-    for chapter in chapters():
-        folder = Run(profile, chapter, seed).folder
-        files += [folder / name for name in ("notebook.ipynb", "results.json", "failed.ipynb")]
-    sums = hashlib.sha256(f"{profile} {seed}".encode())
-    for file in files:
-        content = file.read_bytes() if file.exists() else b"absent"
-        sums.update(f"{file.relative_to(ROOT)} {hashlib.sha256(content).hexdigest()}\n".encode())
-    return sums.hexdigest()
+def book(
+    profile: str, names: str, seed: int, jobs: int, html: Path, threads: int | None = None, early: bool = True
+) -> int:
+    """``make book``: execute what changed, build the pages; the exit status.
 
-
-def build_pages(profile: str, seed: int, html: Path) -> bool:
-    """Build the pages in ``html`` unless they are up to date; whether there was anything to do."""
-    from pipeline import stage
-
-    digest = pages_digest(profile, seed)
-    mark = html.with_name(f"{html.name}.digest")
-    if (html / "index.html").exists() and mark.exists() and mark.read_text() == digest:
-        return False
-    print("Building the pages …", flush=True)
-    mark.unlink(missing_ok=True)
-    sources = html.with_name(html.name.replace("html", "stage"))
-    stage.stage(profile, seed, stage_dir=sources)
-    stage.build(sources, html)
-    write_atomic(mark, digest)
-    return True
-
-
-def book(profile: str, names: str, seed: int, jobs: int, html: Path, threads: int | None = None) -> int:
-    """``make book``: execute what changed, build the pages; the exit status."""
+    If ``early``, there are pages at once, and those of chapters that finished while others run.
+    """
     check()
     chosen = choose_chapters(profile, names)
     if not chosen:
         raise UserError(f"no chapter runs at profile {profile!r}: book/profiles/{profile}.yml is empty")
     runs = [Run(profile, chapter, seed) for chapter in chosen]
     with lock():
-        todo = stale(runs)
-        failed = execute_all(todo, jobs, threads).failed if todo else []
+        todo, failed = stale(runs), []
+        there = (html / "index.html").exists()
+        if todo and early and (len(todo) > 1 or not there):
+            failed = _execute_beside_pages(todo, jobs, threads, html, there)
+        elif todo:
+            failed = execute_all(todo, jobs, threads).failed
         built = build_pages(profile, seed, html)
     print(verdict_summary(runs))
     if not todo and not built:
@@ -188,6 +159,22 @@ def book(profile: str, names: str, seed: int, jobs: int, html: Path, threads: in
     if failed:
         print(f"FAILED: {', '.join(run.name for run in failed)}", file=sys.stderr)
     return bool(failed)
+
+
+def _execute_beside_pages(
+    todo: list[Run], jobs: int, threads: int | None, html: Path, there: bool
+) -> list[Run]:
+    """Execute ``todo``, with a book to read from the beginning, if none is ``there`` yet; the runs that failed."""
+    pages = partial(build_pages, todo[0].profile, todo[0].seed, html, last=False)
+    if not there:
+        print("Building a first book of what is recorded, a minute or two …", flush=True)
+        pages()
+    print(f"The book can be read now: {html / 'index.html'}\n"
+          "Chapters follow: each page is replaced soon after its chapter has been executed.", flush=True)
+    with Updates(pages) as updates:
+        if there:
+            updates.due()  # of earlier text or code
+        return execute_all(todo, jobs, threads, finished=updates.due).failed
 
 
 def reference(profile: str, names: str, count: int | None, jobs: int, minutes: float | None = None) -> int:

@@ -8,6 +8,7 @@ a new network in a module makes no chapter stale that doesn't use it.
 import ast
 import os
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,12 +93,15 @@ def real_data(words: set[str], root: Path) -> dict[str, Any]:
     """Checksum in the registry and size on disk of every real data set among ``words``."""
     registry = root / "data" / "registry.yml"
     known = (yaml.safe_load(registry.read_text(encoding="utf-8")) or {}) if registry.exists() else {}
-    folder = Path(os.environ.get("MEDGAN_DATA", root / "data" / "cache"))
     return {
         name: {"registry": digest(known[name]), "bytes": {
-            file.name: file.stat().st_size for file in sorted((folder / name).glob("*.npz"))}}
+            file.name: file.stat().st_size for file in sorted((_cache(root) / name).glob("*.npz"))}}
         for name in sorted(words & known.keys())
     }
+
+
+def _cache(root: Path) -> Path:
+    return Path(os.environ.get("MEDGAN_DATA", root / "data" / "cache"))
 
 
 class Parts(NamedTuple):
@@ -124,6 +128,15 @@ def components(
 ) -> Parts:
     """What ``chapter`` depends on at ``profile``; modules ``left_out`` count for nothing."""
     root = root or pipeline.ROOT
+    names = (f"notebooks/{chapter}.ipynb", f"book/profiles/{profile}.yml", "data/registry.yml", "medgan_lib/**/*.py")
+    files = [*(file for name in names for file in sorted(root.glob(name))), *sorted(_cache(root).glob("*/*.npz"))]
+    stamp = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    return _components(chapter, profile, root, left_out, stamp)
+
+
+@cache
+def _components(chapter: str, profile: str, root: Path, left_out: tuple[str, ...], stamp: tuple) -> Parts:
+    """`components` for files in the state ``stamp``: one command asks for the same several times."""
     notebook = nbformat.read(root / "notebooks" / f"{chapter}.ipynb", as_version=4)
     trees = [
         ast.parse(plain_python(cell.source))

@@ -1,6 +1,7 @@
 """The pictures of a recorded run: taken out of its notebook, made small, kept beside the record and checked.
 
-They lie in ``book/reference/full/<chapter>/``; the record lists them under "pictures", each with its alternative text.
+They lie in ``book/reference/<profile>/<chapter>/``; the record lists them under "pictures", each with the cell that
+made it and its alternative text. Records at ``full`` have them, and those at ``cpu`` of chapters that were rebuilt.
 """
 
 import base64
@@ -19,13 +20,20 @@ import nbformat
 from PIL import Image
 
 import pipeline
-from pipeline import Run, UserError
+from pipeline import Run, UserError, edition
 from pipeline.fingerprint import tags
 
 MOST = 6
 BYTES = 80_000  # of each picture
-ENTRY = ("file", "alt", "caption", "width", "height", "sha256")  # what a record says of each
+ENTRY = ("file", "cell", "alt", "caption", "width", "height", "sha256")  # what a record says of each
 FIGURES = {"medgan-figure", "medgan-player"}
+
+
+def kept(profile: str, chapter: str) -> bool:
+    """Whether a record of ``chapter`` at ``profile`` has pictures."""
+    from medgan_lib import ledger
+
+    return profile == "full" or (profile == "cpu" and edition(chapter) >= ledger.EDITION)
 
 
 class _Figures(HTMLParser):
@@ -58,8 +66,10 @@ class _Figures(HTMLParser):
 
 
 def figures(notebook: Any) -> list[dict[str, str]]:
-    """``uri``, ``alt`` and ``caption`` of the figures to record, in their order: the first of the cells tagged
-    ``picture``, or without such cells the last of the notebook. Of a player it is the last frame.
+    """``uri``, ``alt``, ``caption`` and ``cell`` of the figures to record, in their order.
+
+    They are the first of the cells tagged ``picture``, or without such cells the last of the notebook. Of a player it
+    is the last frame.
     """
     from medgan_lib import ledger
 
@@ -72,7 +82,8 @@ def figures(notebook: Any) -> list[dict[str, str]]:
                 continue
             parser = _Figures()
             parser.feed(data.get("text/html", ""))
-            found += [{"uri": images[-1][0], "alt": images[-1][1], "caption": " ".join("".join(caption).split())}
+            found += [{"uri": images[-1][0], "alt": images[-1][1], "caption": " ".join("".join(caption).split()),
+                       "cell": cell.id}
                       for images, caption in parser.found if images]
     return found[:MOST] if chosen else found[-MOST:]
 
@@ -125,24 +136,28 @@ def _stored(figure: dict[str, str], path: Path) -> dict[str, Any]:
     content, (width, height) = small(Image.open(io.BytesIO(data)))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    return {"file": path.name, "alt": figure["alt"], "caption": figure["caption"], "width": width, "height": height,
-            "sha256": hashlib.sha256(content).hexdigest()[:16]}
+    return {"file": path.name, "cell": figure["cell"], "alt": figure["alt"], "caption": figure["caption"],
+            "width": width, "height": height, "sha256": hashlib.sha256(content).hexdigest()[:16]}
 
 
 def problem(record: dict[str, Any], reference: Path) -> str | None:
-    """What is wrong with the pictures of a record at ``full``, or None; ``reference`` is the folder of all records."""
-    chapter = record["chapter"]
-    again = f"make reference PROFILE=full CHAPTERS={chapter} makes it anew"
+    """What is wrong with the pictures of a record, or None; ``reference`` is the folder of all records.
+
+    One at ``full`` lists them, if there are none an empty list; at ``cpu`` not every record does.
+    """
+    profile, chapter = record["profile"], record["chapter"]
+    name = f"book/reference/{profile}/{chapter}"
+    again = f"make reference PROFILE={profile} CHAPTERS={chapter} makes it anew"
+    if profile != "full" and "pictures" not in record:
+        return None
     if not isinstance(record.get("pictures"), list):
-        return f"book/reference/full/{chapter}.json lists no pictures; {again}"
+        return f"{name}.json lists no pictures; {again}"
     listed = [entry.get("file") if isinstance(entry, dict) else None for entry in record["pictures"]]
-    named = all(isinstance(name, str) and re.fullmatch(r"\d+\.webp", name) for name in listed)
+    named = all(isinstance(file, str) and re.fullmatch(r"\d+\.webp", file) for file in listed)
     if not named or len(set(listed)) < len(listed) or any(set(ENTRY) - set(entry) for entry in record["pictures"]):
-        return (f"book/reference/full/{chapter}.json: each picture needs {', '.join(ENTRY)}, and a file of its own "
-                f"such as 1.webp; {again}")
+        return f"{name}.json: each picture needs {', '.join(ENTRY)}, and a file of its own such as 1.webp; {again}"
     for entry in record["pictures"]:
-        file = reference / "full" / chapter / entry["file"]
-        where = f"book/reference/full/{chapter}/{entry['file']}"
+        file, where = reference / profile / chapter / entry["file"], f"{name}/{entry['file']}"
         if not file.is_file():
             return f"{where} is missing, which the record of {chapter} lists; {again}"
         if hashlib.sha256(file.read_bytes()).hexdigest()[:16] != entry["sha256"]:

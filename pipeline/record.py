@@ -114,8 +114,8 @@ def record(profile: str, chapter: str, seeds: list[int]) -> Path:
 
 @contextlib.contextmanager
 def _pictures(found: Found):
-    """What the record says of pictures: at ``full`` those that it has, or else those of the run of seed 0."""
-    if found.profile != "full":
+    """What the record says of pictures, where it has any: those it has already, or else those of the run of seed 0."""
+    if not pictures.kept(found.profile, found.chapter):
         yield {}
     elif found.recorded(0):
         yield {key: found.known[key] for key in ("pictures", "pictures_withheld") if key in found.known}

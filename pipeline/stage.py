@@ -1,15 +1,11 @@
-"""From executed notebooks and prose to HTML: `stage` lays out the book's sources, `build` lets Sphinx make the pages.
+"""From executed notebooks and prose to the sources of a book that Sphinx can make pages of (`pipeline.build`).
 
 A page is its source notebook's prose around the executed copy's code and outputs. So a change of prose needs no
 execution, and a chapter without a run still has its page, which says that nothing was run.
 """
 
-import os
 import re
 import shutil
-import subprocess
-import sys
-from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from nbformat import NotebookNode
 import pipeline
 from pipeline import UserError, pages, read_json
 from pipeline.fingerprint import code_hash, plain_python, run_fingerprint, tags
+from pipeline.publish import sync
 
 # Sphinx's settings are Jupyter Book's for _config.yml, less the extension for remote kernels: the book asks no network.
 CONF = """\
@@ -32,13 +29,6 @@ settings, _ = get_final_config(user_yaml=here / "_config.yml", sourcedir=here, c
 settings["extensions"].remove("sphinx_thebe")
 globals().update(settings)
 """
-START = """\
-<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>To the book</title>
-<meta http-equiv="refresh" content="0; url={page}.html"></head>
-<body><p><a href="{page}.html">To the book</a></p></body></html>
-"""
-
 # Outputs that only mean something while a kernel runs.
 LIVE = ("application/vnd.jupyter.widget-view+json",)
 
@@ -51,7 +41,7 @@ def stage(
     stage_dir: Path | None = None,
     root: Path | None = None,
 ) -> Path:
-    """Write the book's sources into ``stage_dir``, replacing what is there; returns ``stage_dir``.
+    """Bring the book's sources in ``stage_dir`` up to date; returns ``stage_dir``. What needs no change keeps its time.
 
     Executed chapters are taken from ``runs_dir`` (``<profile>/<chapter>/seed<k>/``), where there are any.
     Raises UserError where a chapter of the table of contents has no notebook, or a picture has no alt text.
@@ -61,23 +51,26 @@ def stage(
     runs = {name: runs_dir / profile / name / f"seed{seed}" for name in toc_chapters(root)}
     if missing := [name for name in runs if not (root / "notebooks" / f"{name}.ipynb").exists()]:
         raise UserError(f"_toc.yml names {', '.join(missing)}, but notebooks/ has no such notebook")
-    shutil.rmtree(stage_dir, ignore_errors=True)
-    (stage_dir / "notebooks").mkdir(parents=True)
-    shutil.copytree(root / "book" / "_static", stage_dir / "_static")
+    new = stage_dir.with_name(f"{stage_dir.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    (new / "notebooks").mkdir(parents=True)
+    shutil.copytree(root / "book" / "_static", new / "_static")
     for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(root / name, stage_dir / name)
-    (stage_dir / "conf.py").write_text(CONF, encoding="utf-8")
+        shutil.copy(root / name, new / name)
+    (new / "conf.py").write_text(CONF, encoding="utf-8")
     shutil.copytree(
-        root / "book", stage_dir / "book", ignore=shutil.ignore_patterns("_static", "profiles", "reference", "*.yml")
+        root / "book", new / "book", ignore=shutil.ignore_patterns("_static", "profiles", "reference", "*.yml")
     )
-    context = pages.Context(profile, seed, runs, root)
-    for path in (stage_dir / "book").glob("*.md"):
+    context = pages.Context(profile, seed, runs, root, new / "_static")
+    for path in (new / "book").glob("*.md"):
         path.write_text(pages.fill(path.read_text(encoding="utf-8"), context), encoding="utf-8")
     for name, folder in runs.items():
         source = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
         page = chapter_page(source, folder, name, context)
-        pages.add_full_scale(page, name, context, stage_dir / "_static")
-        nbformat.write(page, stage_dir / "notebooks" / f"{name}.ipynb")
+        pages.add_full_scale(page, name, context)
+        nbformat.write(page, new / "notebooks" / f"{name}.ipynb")
+    sync(new, stage_dir)
+    shutil.rmtree(new)
     return stage_dir
 
 
@@ -89,7 +82,7 @@ def toc_chapters(root: Path) -> list[str]:
 
 
 def chapter_page(source: NotebookNode, folder: Path, name: str, context: pages.Context) -> NotebookNode:
-    """The notebook to render for one chapter: merged with its run, or as it is with a notice that it was not run."""
+    """The notebook to render for one chapter: merged with its run, or else with what was recorded of it."""
     profile, private = context.profile, pages.withheld(folder, context.root)
     executed, results = folder / "notebook.ipynb", read_json(folder / "results.json")
     if executed.exists() and results:
@@ -100,7 +93,8 @@ def chapter_page(source: NotebookNode, folder: Path, name: str, context: pages.C
         )
     else:
         page = merge(source, NotebookNode(cells=[]))
-        notice = not_run(folder, name, profile)
+        recorded = pages.add_recorded(page, name, context)
+        notice = failed(folder, profile) if (folder / "failed.ipynb").exists() else recorded
     for i, cell in enumerate(page.cells):
         if cell.cell_type == "markdown":
             cell.source = pages.fill(cell.source, context)
@@ -168,18 +162,12 @@ def is_current(results: dict[str, Any], name: str, profile: str) -> bool:
         return False
 
 
-def not_run(folder: Path, name: str, profile: str) -> str:
-    """The notice on the page of a chapter without a finished run."""
-    if (folder / "failed.ipynb").exists():
-        # Only what a reader can use: the path inside the checkout.
-        where = "/".join(folder.parts[-4:])
-        return (
-            f":::{{error}}\nThis chapter failed at profile `{profile}`, so this page has no results. The log is "
-            f"`{where}/log.txt`, the notebook with the error `{where}/failed.ipynb`.\n:::"
-        )
+def failed(folder: Path, profile: str) -> str:
+    """The notice on the page of a chapter whose execution failed."""
+    where = "/".join(folder.parts[-4:])  # only what a reader can use: the path inside the checkout
     return (
-        f":::{{warning}}\nThis chapter was not executed at profile `{profile}`, so this page has no results. "
-        f"`make book PROFILE={profile} CHAPTERS={name}` runs it.\n:::"
+        f":::{{error}}\nThis chapter failed at profile `{profile}`. What its page shows was recorded elsewhere. The "
+        f"log is `{where}/log.txt`, the notebook with the error `{where}/failed.ipynb`.\n:::"
     )
 
 
@@ -246,39 +234,3 @@ def tidy(cell: NotebookNode, where: str) -> None:
             raise UserError(f"{where}: a picture without alt text; show it with figures.picture(fig, alt=…)")
         kept.append(output)
     cell.outputs = kept
-
-
-def build(stage_dir: Path | None = None, html_dir: Path | None = None) -> Path:
-    """Make HTML from the staged sources; any warning fails the build. Returns the path of the start page.
-
-    The pages replace those of an earlier build only when all of them are made.
-    Raises UserError with the warnings, and the log's place, where the build fails.
-    """
-    stage_dir = stage_dir or pipeline.ROOT / "_build" / "stage"
-    html_dir = html_dir or pipeline.ROOT / "_build" / "html"
-    work, log = stage_dir.parent / "sphinx", stage_dir.parent / "sphinx.log"
-    shutil.rmtree(work, ignore_errors=True)
-    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "-n", "--keep-going", "-d", str(work / "doctrees")]
-    new = work / "html"
-    with log.open("w", encoding="utf-8") as file:
-        status = subprocess.run([*command, str(stage_dir), str(new)], stdout=file, stderr=subprocess.STDOUT).returncode
-    if status:
-        raise UserError(f"the book was not built; the whole log is {log}\n{_warnings(log)}")
-    root = yaml.safe_load((stage_dir / "_toc.yml").read_text(encoding="utf-8"))["root"]
-    (new / "index.html").write_text(START.format(page=root), encoding="utf-8")
-    # MathJax's speech rules, 20 MB, which only its own menu can ask for.
-    shutil.rmtree(new / "_static" / "mathjax" / "sre", ignore_errors=True)
-    old = html_dir.with_name(html_dir.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if html_dir.exists():
-        os.replace(html_dir, old)
-    os.replace(new, html_dir)
-    shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(work, ignore_errors=True)
-    return html_dir / "index.html"
-
-
-def _warnings(log: Path) -> str:
-    text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(encoding="utf-8", errors="replace"))
-    lines = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Error|CRITICAL", line)]
-    return unescape("\n".join(lines[:20] or text.splitlines()[-20:]))

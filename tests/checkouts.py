@@ -68,6 +68,7 @@ def finished(run: Run, *outputs: Any, **changes: Any) -> None:
                "environment": {"memory_mb": 100 + run.seed, "requirements": "d1", "commit": f"c{run.seed // 2}",
                                "packages": {"numpy": "2.0"}},
                "claims": {"01-starts-over": {"value": 2.0 + run.seed}}}
-    cells = [new_code_cell("show()", outputs=[new_output("display_data", {"text/html": html})]) for html in outputs]
+    cells = [new_code_cell("show()", id=f"cell-{i}", outputs=[new_output("display_data", {"text/html": html})])
+             for i, html in enumerate(outputs, 1)]
     pipeline.write_atomic(run.folder / "notebook.ipynb", nbformat.writes(new_notebook(cells=cells)))
     pipeline.write_atomic(run.folder / "results.json", json.dumps({**results, **changes}))

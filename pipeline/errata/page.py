@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from pipeline.errata.measured import generator_gradient, measured, short
@@ -11,6 +12,11 @@ from pipeline.pages.markdown import html_block, table
 
 def deviations(context: Context) -> str:
     """What widely used code computes instead of the equations: a table, computed here, and the gradients' figure."""
+    return _deviations()
+
+
+@cache  # seconds; the same each time that one command builds the pages
+def _deviations() -> str:
     from pipeline.errata.deviations import MUTANTS
 
     rows = []

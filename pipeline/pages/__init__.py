@@ -6,6 +6,7 @@ from pipeline.pages.context import Context, claim_role, number
 from pipeline.pages.filling import GENERATED, fill
 from pipeline.pages.full_scale import add_full_scale
 from pipeline.pages.ledger_page import ledger_pages
+from pipeline.pages.recorded import add_recorded
 from pipeline.pages.runs import cover_player, status, withheld
 from pipeline.pages.verdicts import forest, opening, tally, verdicts
 
@@ -13,6 +14,7 @@ __all__ = [
     "GENERATED",
     "Context",
     "add_full_scale",
+    "add_recorded",
     "claim_role",
     "cover_player",
     "data_cards",

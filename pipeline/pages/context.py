@@ -17,12 +17,16 @@ from pipeline.fingerprint import record_fingerprint
 
 @dataclass(frozen=True)
 class Context:
-    """What the generated parts are about: the profile and seed of the build, and each chapter's run folder."""
+    """What the generated parts are about: the profile and seed of the build, and each chapter's run folder.
+
+    Recorded pictures that a page shows are copied to ``static``, the book's folder of files that stay as they are.
+    """
 
     profile: str
     seed: int
     runs: dict[str, Path]
     root: Path
+    static: Path | None = None
 
     @cached_property
     def claims(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from staged_books import context, put_run, source, staged, text
 
 import pipeline
 from medgan_lib import ledger
-from pipeline import UserError, pages, stage
+from pipeline import UserError, build, pages, stage
 
 
 def test_prose_comes_from_the_source_and_outputs_from_the_run(root: Path) -> None:
@@ -94,9 +94,10 @@ def test_a_picture_without_alt_text_stops_the_build(root: Path) -> None:
 
 
 def test_a_chapter_without_a_run_says_so(root: Path) -> None:
-    page = staged(root, "02_wasserstein")
-    assert "was not executed at profile `cpu`" in page.cells[1].source
-    assert "CHAPTERS=02_wasserstein" in page.cells[1].source
+    said = staged(root, "02_wasserstein").cells[1].source
+    assert "**Not yet executed here.** Nothing of it is recorded yet." in said
+    assert "`make book CHAPTERS=02_wasserstein` executes it." in said and said.count("\n") == 2, "no wall"
+    assert "Its numbers are those that were recorded; none of its pictures was." in text(staged(root))
 
 
 def test_a_failed_chapter_names_its_log(root: Path) -> None:
@@ -216,5 +217,5 @@ def test_the_old_book_stays_until_the_new_one_is_complete(root: Path) -> None:
     with (sources / "book" / "intro.md").open("a") as file:
         file.write("\n{doc}`nowhere`\n")
     with pytest.raises(UserError, match=r"(?s)was not built.*nowhere"):
-        stage.build(sources, html)
+        build.build(sources, html)
     assert (html / "index.html").read_text() == "the old book"

@@ -95,6 +95,7 @@ def test_a_record_says_what_each_shows(recordable: Path) -> None:
     assert pictures.problem(made, recordable / "book" / "reference") is None
     prints = [hashlib.sha256((place(recordable) / name).read_bytes()).hexdigest()[:16] for name in ("1.webp", "2.webp")]
     assert [entry.pop("sha256") for entry in made["pictures"]] == prints
+    assert [entry.pop("cell") for entry in made["pictures"]] == ["cell-1", "cell-2"]
     assert made["pictures"] == [
         {"file": "1.webp", "alt": "one", "caption": "Caption.", "width": 40, "height": 3},
         {"file": "2.webp", "alt": "two", "caption": "", "width": 50, "height": 3},
@@ -102,6 +103,19 @@ def test_a_record_says_what_each_shows(recordable: Path) -> None:
     assert "pictures_withheld" not in made
     assert sorted(path.name for path in place(recordable).parent.rglob("*")) == [
         "01_good", "01_good.json", "1.webp", "2.webp"]
+
+
+def test_at_cpu_those_of_rebuilt_chapters_are_kept(recordable: Path) -> None:
+    run = Run("cpu", "01_good", 0)
+    finished(run, figure("one", 40))
+    assert "pictures" not in json.loads(record("cpu", "01_good", [0]).read_text()), "first edition"
+    path = recordable / "notebooks" / "01_good.ipynb"
+    source = nbformat.read(path, as_version=4)
+    source.metadata["edition"] = 2
+    nbformat.write(source, path)
+    made = json.loads(record("cpu", "01_good", [0]).read_text())
+    assert [(entry["alt"], entry["cell"]) for entry in made["pictures"]] == [("one", "cell-1")]
+    assert (recordable / "book" / "reference" / "cpu" / "01_good" / "1.webp").is_file()
 
 
 def test_what_may_not_be_published_gives_none_and_removes_older_ones(recordable: Path) -> None:
@@ -145,8 +159,8 @@ def test_nothing_half_written_stays(recordable: Path, monkeypatch: pytest.Monkey
 
 def page(checkout: Path) -> tuple[nbformat.NotebookNode, Path]:
     made = new_notebook(cells=[new_markdown_cell(text) for text in ("# Title", "## One", "Text.", "## In short")])
-    context, static = pages.Context("cpu", 0, {}, checkout), checkout / "static"
-    pages.add_full_scale(made, "01_good", context, static)
+    static = checkout / "static"
+    pages.add_full_scale(made, "01_good", pages.Context("cpu", 0, {}, checkout, static))
     return made, static
 
 
@@ -160,8 +174,8 @@ def test_a_page_shows_them_before_its_last_section(recordable: Path) -> None:
     text = made.cells[3].source
     assert ("Recorded at profile `full` with seed 0, 3 min for a seed, on NVIDIA G, 1 thread, torch 2.0. The pictures "
             "are those of seed 0.") in text and "stale" not in text
-    assert 'src="../_static/full/01_good/1.webp" alt="a &lt;b&gt; &quot;c&quot;" width="40" height="3"' in text
-    assert ">1 &lt; 2</figcaption>" in text and (static / "full" / "01_good" / "1.webp").is_file()
+    assert 'src="../_static/recorded/full/01_good/1.webp" alt="a &lt;b&gt; &quot;c&quot;" width="40" height="3"' in text
+    assert ">1 &lt; 2</figcaption>" in text and (static / "recorded" / "full" / "01_good" / "1.webp").is_file()
     assert "| {ref}`It is so. <claim-01-starts-over>` | 2 |" in text
     assert "no verdict</span> |" in text and "|\n\nWith 1 seed there is no verdict." in text
 
@@ -183,7 +197,7 @@ def test_a_page_hides_those_of_a_data_set_that_was_withdrawn_later(recordable: P
     (lambda folder: (folder / "1.webp").write_bytes((folder / "2.webp").read_bytes()), "1.webp is damaged, or not"),
     (lambda folder: edit(folder.with_suffix(".json"), '"1.webp"', '"../01_good/1.webp"'), "a file of its own such as"),
     (lambda folder: edit(folder.with_suffix(".json"), '"2.webp"', '"1.webp"'), "a file of its own such as 1.webp"),
-    (lambda folder: edit(folder.with_suffix(".json"), '"width"', '"depth"'), "each picture needs file, alt, caption,"),
+    (lambda folder: edit(folder.with_suffix(".json"), '"width"', '"depth"'), "each picture needs file, cell, alt,"),
     (lambda folder: pipeline.write_atomic(folder.with_suffix(".json"), json.dumps(
         {key: value for key, value in json.loads(folder.with_suffix(".json").read_text()).items()
          if key != "pictures"})), "full/01_good.json lists no pictures"),
