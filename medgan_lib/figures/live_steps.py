@@ -304,7 +304,7 @@ class Stepper(LiveView):
         with self.screen.guarded():
             action()
             self.screen.show(self.picture())
-            self.counter.value = f'<div aria-live="polite">{self.game.told()}</div>'
+            self.counter.value = f'<div class="medgan-counter" aria-live="polite">{self.game.told()}</div>'
 
     def _run_changed(self, change: Any) -> None:
         self.run.description = "Stop" if change["new"] else "Run"
