@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ipywidgets import HTML, Widget
 
 STATIC = "MEDGAN_STATIC"
+TEXT = "margin:0;line-height:1.4;white-space:normal;overflow-wrap:break-word"  # widgets have lines 28 px high
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -88,18 +89,21 @@ class LiveView:
 
 
 class Screen:
-    """A picture among widgets, with alternative text, and a line below it that says what went wrong."""
+    """A picture among widgets, with alternative text, and a line below it that says what went wrong.
 
-    def __init__(self, width: str, caption: str = "") -> None:
+    ``width`` is the largest, ``flex`` how it takes its place among what stands beside it, both as in CSS.
+    """
+
+    def __init__(self, width: str, caption: str = "", flex: str = "0 0 auto") -> None:
         import ipywidgets
 
-        self.width, self.picture = width, None
+        self.picture: Picture | None = None
         # An <img> in HTML, as `ipywidgets.Image` has no alternative text.
         self.image: HTML = ipywidgets.HTML()
         self.trouble: HTML = ipywidgets.HTML()
         self.box = ipywidgets.VBox(
-            [self.image, self.trouble, ipywidgets.HTML(f"<figure style='margin:0'>{figcaption_tag(caption)}</figure>")],
-            layout={"flex": f"1 1 {width}", "max_width": width, "min_width": "0"},
+            [self.image, self.trouble, ipywidgets.HTML(f'<figure style="{TEXT}">{figcaption_tag(caption)}</figure>')],
+            layout={"flex": flex, "max_width": width, "min_width": "0"},
         )
 
     def show(self, picture: Picture) -> None:
@@ -111,7 +115,7 @@ class Screen:
     def clear(self, message: str) -> None:
         """No picture, but why there is none."""
         self.picture, self.image.value = None, ""
-        self.trouble.value = f'<div role="status" style="white-space:pre-wrap">{escape(message)}</div>'
+        self.trouble.value = f'<div role="status" style="{TEXT}">{escape(message)}</div>'
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
@@ -122,7 +126,7 @@ class Screen:
             yield
         except Exception as error:
             text = escape(f"{type(error).__name__}: {error}")
-            self.trouble.value = f'<div role="alert" style="color:#b00020;white-space:pre-wrap">{text}</div>'
+            self.trouble.value = f'<div role="alert" style="{TEXT};color:#b00020">{text}</div>'
             raise
 
 

@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import import_module
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from medgan_lib.figures.grids import grid_image, text_strip
-from medgan_lib.figures.live import LiveView, Screen
+from medgan_lib.figures.live import TEXT, LiveView, Screen
 from medgan_lib.figures.pictures import Picture, as_array, as_images, caption_text, origin, png_bytes, rendered
 from medgan_lib.figures.plots import subplots
 from medgan_lib.figures.style import DASHES, PALETTE, WIDTH
@@ -52,7 +52,7 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
     "retina_oct": {"part": ("volume", "pathological")},
 }
 SPLITS = ("train", "val", "test")
-COUNTS = (16, 4, 8, 32, 64)
+COUNTS = (16, 4, 8, 32, 64, 512)
 ABSENT = (FileNotFoundError, ValueError)  # what `cohorts.load` raises, with words that say what to do
 
 
@@ -117,7 +117,7 @@ def overview(cohort: Any, columns: int) -> Image:
         if x.shape[1] == 2:  # real and imaginary part: the former
             x = x[:, :1]
         return grid_image(as_images(x), columns, None, cohort.spacing[-1] if cohort.spacing else None)
-    figure, axis = subplots(size=(6.4, 5.2))
+    figure, axis = subplots(size=(6.4, 4.8))
     if x.ndim == 2:
         for i, (key, tensor) in enumerate(cohort.tensors.items()):
             if tensor.ndim == 2:
@@ -127,7 +127,8 @@ def overview(cohort: Any, columns: int) -> Image:
         for i, channel in enumerate(x[0]):
             axis.plot(channel, color=PALETTE[i % len(PALETTE)], ls=DASHES[i % len(DASHES)], label=f"channel {i}")
         axis.set(xlabel="point along the first item", ylabel="x")
-    axis.legend(frameon=False)
+    if len(axis.lines) > 1:
+        axis.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=12)
     return rendered(figure, tight=False)
 
 
@@ -155,7 +156,7 @@ class CohortPicker(LiveView):
     def _still(self) -> Picture:
         from PIL import Image
 
-        strips = []
+        strips, shown = [], []
         for name in self.names:
             try:
                 cohort = self.cohorts.load(name, "train", n=self.columns)
@@ -167,13 +168,15 @@ class CohortPicker(LiveView):
                 row = grid_image(as_images(x), self.columns, None)
                 size = (WIDTH, round(row.height * WIDTH / row.width))
                 strips += [text_strip([name], WIDTH, left=True), row.resize(size, Image.Resampling.BICUBIC)]
+                shown.append(name)
+        strips = strips or [text_strip([f"{name}: no images"], WIDTH, left=True) for name in self.names]
         sheet = Image.new("RGB", (WIDTH, sum(strip.height for strip in strips)), "white")
         top = 0
         for strip in strips:
             sheet.paste(strip, (0, top))
             top += strip.height
         kinds = {"Embedded data, not patients": self.cohorts.EMBEDDED, "Real data": self.cohorts.REAL}
-        told = {kind: ", ".join(name for name in self.names if name in known) for kind, known in kinds.items()}
+        told = {kind: ", ".join(name for name in shown if name in known) for kind, known in kinds.items()}
         caption = [self.caption, *(f"{kind}: {names}." for kind, names in told.items() if names)]
         return Picture(png_bytes(sheet), self.alt, " ".join(caption).strip())
 
@@ -181,7 +184,7 @@ class CohortPicker(LiveView):
         import ipywidgets
 
         style, wide = {"description_width": "8em"}, {"width": "auto"}
-        self.screen = Screen("30em", self.caption)
+        self.screen = Screen("50em", self.caption)
         self.name = ipywidgets.Dropdown(options=self.names, description="cohort", style=style, layout=wide)
         self.split = ipywidgets.Dropdown(options=SPLITS, description="split", style=style, layout=wide)
         self.n = ipywidgets.Dropdown(options=COUNTS, description="n", style=style, layout=wide)
@@ -194,9 +197,9 @@ class CohortPicker(LiveView):
         self.name.observe(self._other, "value")
         self._other()
         left = ipywidgets.VBox([self.name, self.split, self.n, self.seed, self.switches],
-                               layout={"flex": "1 1 15em", "min_width": "0"})
+                               layout={"flex": "1 1 16em", "min_width": "0"})
         right = ipywidgets.VBox([self.line, self.screen.box, self.facts], layout={"flex": "2 1 24em", "min_width": "0"})
-        return ipywidgets.HBox([left, right], layout={"flex_flow": "row wrap", "max_width": "60em"})
+        return ipywidgets.HBox([left, right], layout={"flex_flow": "row wrap", "max_width": "72em", "grid_gap": "1em"})
 
     def _other(self, _: Any = None) -> None:
         """Another cohort has other switches."""
@@ -228,7 +231,7 @@ class CohortPicker(LiveView):
     def _changed(self, _: Any = None) -> None:
         name, options = self.name.value, self.options()
         self.code, self.cohort = code(name, self.split.value, options), None
-        shown = f'<pre style="white-space:pre-wrap;margin:.3em 0"><code>{escape(self.code)}</code></pre>'
+        shown = f'<code style="{TEXT}">{escape(self.code)}</code>'
         with self.screen.guarded():
             try:
                 self.cohort = self.cohorts.load(name, self.split.value, **options)
@@ -250,10 +253,10 @@ def facts(cohort: Any) -> str:
     """A table of what is known of a cohort, as HTML."""
     x = cohort.tensors["x"]
     told = {
-        "what": origin(cohort),
+        "what": origin(SimpleNamespace(name=cohort.name, origin=cohort.origin, note=cohort.note)),
         "shape of x": "×".join(map(str, x.shape)),
-        "units": cohort.units.get("x", ""),
-        "window": " to ".join(f"{value:g}" for value in cohort.window.get("x", ())),
+        "units of x": cohort.units.get("x", ""),
+        "window of x": " to ".join(f"{value:g}" for value in cohort.window.get("x", ())),
         "mm per pixel": " × ".join(f"{mm:.3g}" for mm in cohort.spacing or ()),
         "subjects": str(len(cohort.subjects.unique())),
         "also known": ", ".join(key for key in cohort.tensors if key != "x"),

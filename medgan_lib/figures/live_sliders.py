@@ -103,7 +103,7 @@ class Sliders(LiveView):
     def _widget(self) -> Widget:
         import ipywidgets
 
-        self.screen = Screen("26em", self.caption)
+        self.screen = Screen("26em", self.caption, flex="1 1 20em")
         longest = max(map(len, self.ranges))
         self.controls = {
             label: ipywidgets.FloatSlider(

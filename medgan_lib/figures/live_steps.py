@@ -189,7 +189,8 @@ class Game:
         plane.set_position((0.07, 0.285, 0.82, 0.683))
         curve.set_position((0.07, 0.075, 0.82, 0.105))
         blue, orange = PALETTE[0], PALETTE[1]
-        colours = mpl.colors.LinearSegmentedColormap.from_list("opinion", ["#f0a878", "#ffffff", "#7fb8dc"])
+        # In bands: few colours, so that a small file shows them as they are.
+        colours = mpl.colors.LinearSegmentedColormap.from_list("opinion", ["#f0a878", "#ffffff", "#7fb8dc"], N=20)
         said = self.opinion()
         at = np.linspace(-self.span, self.span, GRID)
         if self.output == "probability":
@@ -228,6 +229,7 @@ class Game:
             curve.plot(*zip(*self.losses[who], strict=True) if self.losses[who] else ([], []), color=colour, ls=dash)
             curve.text(at_x, 1.08, f"loss of {who}", color=colour, fontsize=12, transform=curve.transAxes)
         curve.set(xlabel="updates of both players")
+        curve.xaxis.get_major_locator().set_params(integer=True)
         if not any(self.losses.values()):
             curve.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
         return figure
@@ -278,7 +280,7 @@ class Stepper(LiveView):
     def _widget(self) -> Widget:
         import ipywidgets
 
-        self.screen = Screen("36em", self.caption)
+        self.screen = Screen("38em", self.caption)
         actions: dict[str, tuple[Callable[[], None], str]] = {
             "D only": (lambda: self.game.play("D"), "One update of the discriminator"),
             "G only": (lambda: self.game.play("G"), "One update of the generator"),

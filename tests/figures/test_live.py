@@ -357,11 +357,12 @@ def test_the_picker_shows_what_its_line_of_code_loads() -> None:
 def test_points_curves_and_colours_are_shown_too(name: str) -> None:
     view = figures.cohort_picker(cohorts, [name], alt=ALT)
     assert view.widget and view.screen.picture.alt == f"{ALT}: {name}" and name in view.facts.value
+    assert view.still.png[:4] == b"\x89PNG"
 
 
 def test_what_is_not_here_is_told_and_nothing_is_fetched(root) -> None:
     view = figures.cohort_picker(cohorts, ["digits", "mnist"], alt=ALT)
-    assert "Real data: mnist." in view._repr_html_()
+    assert "Embedded data, not patients: digits.<" in view._repr_html_()
     assert view.widget
     view.name.value = "mnist"
     assert view.cohort is None and view.screen.picture is None and view.screen.image.value == ""
