@@ -87,9 +87,17 @@ def unknown_papers(claims: dict[str, Any], root: Path) -> list[str]:
     ]
 
 
+def _code_cells(path: Path) -> set[str]:
+    """Ids of a notebook's code cells; none of one that is no notebook, which is said elsewhere."""
+    with contextlib.suppress(nbformat.ValidationError, nbformat.reader.NotJSONError):
+        return {cell.id for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"}
+    return set()
+
+
 def problems(root: Path | None = None) -> list[str]:
     """Everything wrong with the claims, the profiles and the notebooks of the checkout, one line each."""
     from medgan_lib.ledger import check_gates, gates_beside, load_claims
+    from pipeline.pages import highlight_problems
 
     root = root or pipeline.ROOT
     try:
@@ -101,6 +109,8 @@ def problems(root: Path | None = None) -> list[str]:
         return [str(error)]
     found = [*unknown_papers(claims, root), *unknown_marks(claims, root)]
     chapters = pipeline.chapters()
+    cells = {chapter: _code_cells(root / "notebooks" / f"{chapter}.ipynb") for chapter in chapters}
+    found += highlight_problems(root, claims, cells)
     if homeless := sorted({claim.chapter for claim in claims.values()} - set(chapters)):
         found.append(f"book/claims.yml: claims of chapters that do not exist: {', '.join(homeless)}; "
                      f"there are: {', '.join(chapters)}")

@@ -1,10 +1,13 @@
 """A checkout of two chapters with claims, a gate, a record and a run, for tests of pages."""
 
+import hashlib
+import io
 import json
 from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from pipeline import pages, stage
 
@@ -74,3 +77,19 @@ def staged(root: Path, chapter: str = "01_objectives") -> nbformat.NotebookNode:
 
 def text(notebook: nbformat.NotebookNode) -> str:
     return "\n".join(cell.source for cell in notebook.cells)
+
+
+def add_pictures(root: Path, profile: str, *cells: str, **changes: object) -> None:
+    """Give the record of chapter 01 at ``profile`` a picture of each of ``cells``, and ``changes``."""
+    folder = root / "book" / "reference" / profile / "01_objectives"
+    folder.mkdir(parents=True)
+    entries = []
+    for number, cell in enumerate(cells, 1):
+        buffer = io.BytesIO()
+        Image.new("L", (20 + number, 10)).save(buffer, format="WEBP")
+        (folder / f"{number}.webp").write_bytes(buffer.getvalue())
+        entries.append({"file": f"{number}.webp", "cell": cell, "alt": f'A "picture" of {cell}', "caption": "1 < 2",
+                        "width": 20 + number, "height": 10,
+                        "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()[:16]})
+    record = {**RECORD, "profile": profile, "pictures": entries, **changes}
+    folder.with_suffix(".json").write_text(json.dumps(record))

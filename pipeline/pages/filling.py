@@ -13,9 +13,10 @@ from pipeline import UserError
 from pipeline.errata.page import deviations, slips
 from pipeline.pages.cards import data_cards
 from pipeline.pages.context import Context, claim_role
+from pipeline.pages.front import strip
 from pipeline.pages.ledger_page import gates, ledger_pages
-from pipeline.pages.runs import cover_player, status
-from pipeline.pages.verdicts import forest, verdicts
+from pipeline.pages.runs import status
+from pipeline.pages.verdicts import verdicts
 
 
 def fill(text: str, context: Context) -> str:
@@ -31,9 +32,8 @@ def fill(text: str, context: Context) -> str:
 
 
 GENERATED: dict[str, Callable[[Context], str]] = {
-    "cover": cover_player,
+    "strip": strip,
     "verdicts": verdicts,
-    "forest": forest,
     "ledger": ledger_pages,
     "gates": gates,
     "status": status,

@@ -12,7 +12,7 @@ import yaml
 from pipeline import read_json
 from pipeline.fingerprint import default_parameters, plain_python, tags
 from pipeline.pages.context import STALE, Context
-from pipeline.pages.markdown import html_block, table
+from pipeline.pages.markdown import table
 
 
 def _confirmed(record: dict[str, Any]) -> str:
@@ -79,17 +79,6 @@ def _made_with(environment: dict[str, Any]) -> str:
     return ", ".join(f"`{value}`" for values in found if values for value in values.split(", ")) or "–"
 
 
-def cover_player(context: Context) -> str:
-    """The last player, else the last picture, of this build's last chapter that has one."""
-    folders = [folder for folder in reversed(context.runs.values()) if not withheld(folder, context.root)]
-    shown = [_html_outputs(path) for folder in folders if (path := folder / "notebook.ipynb").exists()]
-    for kind in ("medgan-player", "medgan-figure"):
-        for outputs in shown:
-            if found := [html for html in outputs if f'<figure class="{kind}"' in html]:
-                return html_block(found[-1])
-    return ""
-
-
 def withheld(folder: Path, root: Path) -> list[str]:
     """The data sets in a run whose images may not be published."""
     results, path = read_json(folder / "results.json"), folder / "notebook.ipynb"
@@ -117,8 +106,3 @@ def private(notebook: nbformat.NotebookNode, parameters: dict[str, Any], root: P
         elif not isinstance(node, ast.Compare):
             waiting += ast.iter_child_nodes(node)
     return sorted(withheld & words)
-
-
-def _html_outputs(path: Path) -> list[str]:
-    cells = nbformat.read(path, as_version=4).cells
-    return [output.get("data", {}).get("text/html", "") for cell in cells for output in cell.get("outputs", [])]

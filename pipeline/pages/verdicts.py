@@ -1,4 +1,4 @@
-"""The cover and the opening of a chapter: what was recorded of the claims, counted and in one picture."""
+"""What was recorded of the claims: counted, for the front page, and in one picture, for the opening of a chapter."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def tally(context: Context, chapters: list[str] | None = None) -> Counter[str]:
 
 
 def verdicts(context: Context) -> str:
-    """Cover: the verdicts in numbers, all and chapter by chapter."""
+    """Front page: the verdicts in numbers, all of them, and folded chapter by chapter."""
     old = [chapter for chapter in context.runs if context.is_first_edition(chapter)]
     counts = tally(context)
     claims = sum(n for name, n in counts.items() if name in ledger.VERDICTS)
@@ -60,11 +60,12 @@ def verdicts(context: Context) -> str:
         some = "One chapter is" if len(old) == 1 else f"{len(old)} chapters are"
         lines.append(f"{some} of the {badge}: their networks were trained briefly, so their verdicts "
                      "are shown in the [ledger](ledger.md) and counted nowhere.\n")
-    rows = [_cover_row(chapter, context) for chapter in context.runs]
-    return "\n".join([*lines, table(["Chapter", "Claims", "Verdicts"], rows)])
+    every = table(["Chapter", "Claims", "Verdicts"], [_row(chapter, context) for chapter in context.runs])
+    text = "\n".join([*lines, f":::{{dropdown}} Chapter by chapter\n{every}\n:::"])
+    return f"::::{{container}} medgan-tally\n{text}\n::::"
 
 
-def _cover_row(chapter: str, context: Context) -> list[str]:
+def _row(chapter: str, context: Context) -> list[str]:
     claims = [claim for claim in context.claims_of(chapter) if not claim.check]
     record = context.record(chapter)
     if context.is_first_edition(chapter):
@@ -80,16 +81,14 @@ def _cover_row(chapter: str, context: Context) -> list[str]:
     return [f"[{context.title(chapter)}](../notebooks/{chapter}.ipynb)", str(len(claims)), said + stale]
 
 
-def forest(context: Context, chapter: str | None = None) -> str:
-    """The effect of every claim (of one chapter) with its interval, in units of the smallest effect that counts."""
+def forest(context: Context, chapter: str) -> str:
+    """The effect of every claim of a chapter with its interval, in units of the smallest effect that counts."""
     from medgan_lib import figures
 
     results = [
         (claim, context.verdict(claim, record))
-        for claim in context.claims.values()
-        if claim.testable is True and not claim.check and chapter in (None, claim.chapter)
-        and (record := context.record_of(claim))
-        and (chapter or not (context.is_first_edition(claim.chapter) or ledger.is_first_edition(record)))
+        for claim in context.claims_of(chapter)
+        if claim.testable is True and not claim.check and (record := context.record_of(claim))
     ]
     points = [(claim, result, scaled(claim, result)) for claim, result in results if result.low is not None]
     points = [point for point in points if point[2] is not None]

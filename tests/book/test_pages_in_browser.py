@@ -95,7 +95,7 @@ def test_readable_and_accessible(name: str, visit) -> None:
 
 
 def players(visit, book: Path):
-    """A page with a player, opened; the cover has one as soon as a chapter was executed."""
+    """A page with a player, opened; there is one as soon as a chapter was executed."""
     for path in sorted(book.glob("notebooks/*.html")):
         if "data-player=" in path.read_text(encoding="utf-8"):
             page = visit(f"notebooks/{path.name}")

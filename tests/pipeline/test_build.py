@@ -11,7 +11,7 @@ from nbformat.v4 import new_output
 from staged_books import put_run
 
 import pipeline
-from pipeline import Run, book, build, publish, updates
+from pipeline import Run, UserError, book, build, publish, stage, updates
 from pipeline.build import build_pages
 from pipeline.updates import Updates, pause
 
@@ -64,6 +64,19 @@ def test_the_last_build_leaves_what_one_from_scratch_makes(root: Path, monkeypat
     shutil.rmtree(run)
     assert build_pages("cpu", 0, html)
     assert b"Not yet executed here" in tree(html)[page]
+
+
+def test_the_old_book_stays_until_the_new_one_is_complete(root: Path) -> None:
+    buildable(root)
+    html = root / "_build" / "html"
+    html.mkdir(parents=True)
+    (html / "index.html").write_text("the old book")
+    sources = stage.stage("cpu", root=root)
+    with (sources / "book" / "intro.md").open("a") as file:
+        file.write("\n{doc}`nowhere`\n")
+    with pytest.raises(UserError, match=r"(?s)was not built.*nowhere"):
+        build.build(sources, html)
+    assert (html / "index.html").read_text() == "the old book"
 
 
 def test_files_take_the_place_of_others_whole_and_pages_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

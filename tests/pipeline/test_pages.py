@@ -11,7 +11,7 @@ from staged_books import context, put_run, source, staged, text
 
 import pipeline
 from medgan_lib import ledger
-from pipeline import UserError, build, pages, stage
+from pipeline import UserError, pages, stage
 
 
 def test_prose_comes_from_the_source_and_outputs_from_the_run(root: Path) -> None:
@@ -121,12 +121,6 @@ def test_unknown_marks_are_named(root: Path) -> None:
         pages.fill("<!-- generated: nothing -->", context(root))
 
 
-def test_the_cover_shows_the_last_player(root: Path) -> None:
-    assert pages.cover_player(context(root)) == ""
-    put_run(root, new_output("display_data", {"text/html": '<figure class="medgan-player" data-x="1"></figure>'}))
-    assert 'data-x="1"' in pages.cover_player(context(root))
-
-
 def test_images_of_a_data_set_that_may_not_be_published_stay_out_of_the_book(root: Path) -> None:
     picture = '<figure class="medgan-player"><img src="data:image/png;base64,SECRET" alt="a head"></figure>'
     (root / "data").mkdir()
@@ -207,15 +201,3 @@ def test_every_mark_on_the_prose_pages_is_known() -> None:
     for path in (pipeline.ROOT / "book").glob("*.md"):
         for mark in re.findall(r"<!-- generated: ([\w-]+) -->", path.read_text(encoding="utf-8")):
             assert mark in pages.GENERATED, f"{path.name}: {mark}"
-
-
-def test_the_old_book_stays_until_the_new_one_is_complete(root: Path) -> None:
-    html = root / "_build" / "html"
-    html.mkdir(parents=True)
-    (html / "index.html").write_text("the old book")
-    sources = stage.stage("cpu", root=root)
-    with (sources / "book" / "intro.md").open("a") as file:
-        file.write("\n{doc}`nowhere`\n")
-    with pytest.raises(UserError, match=r"(?s)was not built.*nowhere"):
-        build.build(sources, html)
-    assert (html / "index.html").read_text() == "the old book"

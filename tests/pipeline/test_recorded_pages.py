@@ -1,32 +1,12 @@
 """Pages of chapters that were not executed here: pictures and claims of their records, in the places of their cells."""
 
-import hashlib
-import io
-import json
 from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_output
-from PIL import Image
-from staged_books import RECORD, put_run, source, staged, text
+from staged_books import add_pictures, put_run, source, staged, text
 
 from pipeline import UserError, stage
-
-
-def add_pictures(root: Path, profile: str, *cells: str, **changes: object) -> None:
-    """Give the record of chapter 01 at ``profile`` a picture of each of ``cells``, and ``changes``."""
-    folder = root / "book" / "reference" / profile / "01_objectives"
-    folder.mkdir(parents=True)
-    entries = []
-    for number, cell in enumerate(cells, 1):
-        buffer = io.BytesIO()
-        Image.new("L", (20 + number, 10)).save(buffer, format="WEBP")
-        (folder / f"{number}.webp").write_bytes(buffer.getvalue())
-        entries.append({"file": f"{number}.webp", "cell": cell, "alt": f'A "picture" of {cell}', "caption": "1 < 2",
-                        "width": 20 + number, "height": 10,
-                        "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()[:16]})
-    record = {**RECORD, "profile": profile, "pictures": entries, **changes}
-    folder.with_suffix(".json").write_text(json.dumps(record))
 
 
 def with_ledger(root: Path) -> None:
@@ -115,6 +95,6 @@ def test_an_output_of_a_run_is_not_mixed_with_recorded_ones(root: Path) -> None:
     add_pictures(root, "cpu", "work")
     put_run(root, new_output("execute_result", {"text/plain": "42"}))
     changed = source()
-    changed.cells[-1].source = "6 * 8"  # so that the cell's own output is not shown
+    next(cell for cell in changed.cells if cell.id == "work").source = "6 * 8"  # so that its own output is not shown
     nbformat.write(changed, root / "notebooks" / "01_objectives.ipynb")
     assert images(staged(root)) == {}
