@@ -104,8 +104,11 @@ def chapter_page(source: NotebookNode, folder: Path, name: str, context: pages.C
                 withhold(cell, private)
             tidy(cell, f"{name}, code cell {i}")
     _number_title(page, name)
+    _open_with_picture(page)
     if result := pages.opening(name, context):
         page.cells.insert(1, nbformat.v4.new_markdown_cell(result, id="recorded-result"))
+    else:
+        _add_to_claims(page, pages.at_a_glance(name, context))
     if private:
         page.cells.insert(1, nbformat.v4.new_markdown_cell(not_published(folder, private), id="not-published"))
     if notice:
@@ -121,6 +124,27 @@ def _number_title(page: NotebookNode, name: str) -> None:
         if cell.cell_type == "markdown" and re.search(r"^# ", cell.source, re.MULTILINE):
             cell.source = re.sub(r"^# ", f"# {pages.number(name)}. ", cell.source, count=1, flags=re.MULTILINE)
             return
+
+
+def _open_with_picture(page: NotebookNode) -> None:
+    """Move the cell with the tag ``opening`` below the title, without its code: a page begins with its best picture.
+
+    In the notebook it stands where the picture can be made.
+    """
+    for cell in page.cells:
+        if "opening" in tags(cell):
+            page.cells.remove(cell)
+            if cell.outputs:
+                cell.metadata["tags"] = ["remove-input"]
+                page.cells.insert(1, cell)
+            return
+
+
+def _add_to_claims(page: NotebookNode, result: str) -> None:
+    """Put what the records came to below the heading of the chapter's claims."""
+    places = [i for i, cell in enumerate(page.cells) if cell.cell_type == "markdown" and "## The claims" in cell.source]
+    if result and places:
+        page.cells.insert(places[0] + 1, nbformat.v4.new_markdown_cell(result, id="recorded-result"))
 
 
 def merge(source: NotebookNode, executed: NotebookNode) -> NotebookNode:

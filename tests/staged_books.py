@@ -40,6 +40,8 @@ def source() -> nbformat.NotebookNode:
         new_markdown_cell("# Objectives\n\nNew prose, {claim}`02-does-not-saturate:value`.", id="title"),
         new_code_cell("import medgan_lib", id="setup", metadata={"tags": ["setup"]}),
         new_code_cell('profile = "full"\nsteps = 100', id="scale", metadata={"tags": ["parameters"]}),
+        new_code_cell("picture", id="best", metadata={"tags": ["hide-input", "opening"]}),
+        new_markdown_cell("## The claims", id="claims"),
         new_code_cell("6 * 7", id="work"),
     ])
 

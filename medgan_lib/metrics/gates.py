@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from medgan_lib.metrics.baselines import PCA
-from medgan_lib.metrics.modes import modes_covered
+from medgan_lib.metrics.modes import modes_by_chance, modes_covered
 from medgan_lib.metrics.samples import choose
 from medgan_lib.metrics.sets import prdc
 from medgan_lib.metrics.yardstick import Yardstick
@@ -111,6 +111,19 @@ def near_modes(samples: Tensor, modes: Tensor, sigma: float) -> float:
     One mode is enough: how many are covered is what claims about mode collapse ask.
     """
     return modes_covered(samples, modes, sigma).high_quality
+
+
+def over_chance(samples: Tensor, data: Tensor, modes: Tensor, sigma: float) -> float:
+    """Share of samples near a mode (`near_modes`), over that of a Gaussian of the data (`modes_by_chance`).
+
+    1 for a cloud that knows nothing of the modes. ``samples`` (n, d) and ``data`` (m, d) are points, ``modes`` (k, d)
+    and ``sigma`` as in `modes_covered`. Raises ValueError as that does, and where no sample of the Gaussian is near a
+    mode, so that there is nothing to compare with.
+    """
+    chance = modes_by_chance(data, modes, sigma).gaussian.high_quality
+    if not chance:
+        raise ValueError("no sample of a Gaussian lies near a mode: ask for near_modes instead")
+    return near_modes(samples, modes, sigma) / chance
 
 
 def beyond_guessing(accuracy: float, chance: float) -> float:

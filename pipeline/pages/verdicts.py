@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections import Counter
 from typing import Any
 
@@ -11,6 +12,7 @@ from pipeline.pages.context import STALE, Context
 from pipeline.pages.markdown import html_block, table
 from pipeline.pages.runs import machine_text, memory_text
 
+LABEL = 66  # characters of a claim on one line of the forest plot
 MARKERS = {
     ledger.SUPPORTED: ("o", "#009E73"),
     ledger.RIGHT_DIRECTION: ("^", "#0072B2"),
@@ -94,17 +96,22 @@ def forest(context: Context, chapter: str) -> str:
     points = [point for point in points if point[2] is not None]
     if not points:
         return ""
-    figure, axis = figures.subplots(size=(6.4, 1.4 + 0.42 * len(points)))
-    for i, (_, result, (middle, low, high)) in enumerate(points):
+    labels = [textwrap.wrap(claim.claim, LABEL) for claim, *_ in points]
+    figure, axis = figures.subplots(size=(6.4, 1.4 + sum(0.3 + 0.21 * len(label) for label in labels)))
+    line = 0.0  # of text, from the top; each claim stands above its interval
+    for (_, result, (middle, low, high)), label in zip(points, labels, strict=True):
+        axis.text(0.0, line, "\n".join(label), fontsize=11, va="top", transform=axis.get_yaxis_transform())
+        line += len(label) + 0.7
         marker, colour = MARKERS[result.verdict]
-        axis.plot([low, high], [i, i], color=colour, lw=3, solid_capstyle="butt")
-        axis.plot(middle, i, marker, color=colour, ms=9, clip_on=False)
-    axis.axvline(1, color="black", lw=1.2, ls="--")
-    axis.axvline(0, color="black", lw=0.8)
-    axis.set_yticks(range(len(points)), [claim.id for claim, *_ in points], fontsize=11)
+        axis.plot([low, high], [line, line], color=colour, lw=3, solid_capstyle="butt")
+        axis.plot(middle, line, marker, color=colour, ms=9, clip_on=False)
+        line += 0.9
+    axis.axvline(1, color="black", lw=1.2, ls="--", zorder=0.5)
+    axis.axvline(0, color="black", lw=0.8, zorder=0.5)
+    axis.set_ylim(line, -0.3)
+    axis.set_yticks([])
     axis.set_xscale("symlog", linthresh=1)
     axis.xaxis.set_major_formatter("{x:g}")
-    axis.invert_yaxis()
     axis.set_xlabel("effect / smallest effect that counts")
     counts = Counter(result.verdict for _, result, _ in points)
     words = ", ".join(f"{counts[name]} {name}" for name in MARKERS if counts[name])
@@ -116,23 +123,30 @@ def forest(context: Context, chapter: str) -> str:
         "the book asked for beforehand; left of 0: the other way round. Circle: supported; triangle: right direction; "
         "square: undecided; cross: contradicted.",
     )
-    return f"## The claims at a glance\n\n{html_block(picture._repr_html_())}"
+    return html_block(picture._repr_html_())
 
 
 def opening(chapter: str, context: Context) -> str:
-    """What a chapter came to and what it costs, for the top of its page: nothing where nothing is recorded."""
+    """What stands above a chapter of the first edition: its mark, what it came to, what it costs."""
+    if not context.is_first_edition(chapter):
+        return ""
+    return f"{FIRST_EDITION_NOTE}{at_a_glance(chapter, context)}"
+
+
+def at_a_glance(chapter: str, context: Context) -> str:
+    """What a chapter came to and what it costs, from its records: nothing where nothing is recorded."""
     records = [record for record in context.records if record["chapter"] == chapter]
     if not records:
-        return FIRST_EDITION_NOTE if context.is_first_edition(chapter) else ""
+        return ""
     rows = [
         [f"`{record['profile']}`", f"{sum(record['seconds']) / len(record['seconds']):.0f} s",
          memory_text(record["environment"]), machine_text(record["environment"])]
         for record in records
     ]
-    shown = context.record(chapter)["profile"]
     cost = table(["Profile", "Time for a seed", "Memory", "Machine"], rows)
-    note = FIRST_EDITION_NOTE if context.is_first_edition(chapter) else ""
-    return f"{note}{forest(context, chapter)}\n\n*The claims above were recorded at profile* `{shown}`.\n\n{cost}"
+    seeds = len(context.record(chapter)["seeds"])
+    recorded = f"*Recorded at profile* `{context.record(chapter)['profile']}` *with {seeds} seed{'s' * (seeds != 1)}.*"
+    return f"{forest(context, chapter)}\n\n{recorded}\n\n{cost}"
 
 
 def scaled(claim: Any, result: Any) -> tuple[float, float, float] | None:

@@ -59,6 +59,13 @@ def ring():
     return train, held, M.GAN(N.MLP(2, 2), N.MLP(2, 1)).sample(1000)
 
 
+@pytest.fixture(scope="module")
+def grid():
+    train, held = (cohorts.load("grid", split=split) for split in ("train", "test"))
+    torch.manual_seed(0)
+    return train, held, M.GAN(N.MLP(2, 2), N.MLP(2, 1)).sample(5000)
+
+
 def measured(request, gate):
     """What the gate measures of real data, of a Gaussian and of an untrained network, in this order."""
     match gate:
@@ -82,6 +89,11 @@ def measured(request, gate):
             modes, sigma = held.truth["modes"], held.truth["sigma"]
             real, nothing = (metrics.near_modes(made, modes, sigma) for made in (held.x, untrained))
             return [real, metrics.modes_by_chance(train.x, modes, sigma).gaussian.high_quality, nothing]
+        case "more-than-chance-on-the-modes":
+            train, held, untrained = request.getfixturevalue("grid")
+            modes, sigma = held.truth["modes"], held.truth["sigma"]
+            cloud = metrics.PCA.fit(train.x, 2).sample(5000, torch.Generator().manual_seed(1))
+            return [metrics.over_chance(made, train.x, modes, sigma) for made in (held.x, cloud, untrained)]
         case "judge-reads":
             return [metrics.beyond_guessing(value, 0.1) for value in judges(request)]
         case "game-is-on":

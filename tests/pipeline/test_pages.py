@@ -66,14 +66,39 @@ def test_the_table_of_claims_shows_the_record_of_today(root: Path) -> None:
     assert "not recorded yet" not in shown and "5 seeds" in shown and "0.25" in shown
 
 
-def test_a_chapter_opens_with_what_was_recorded(root: Path) -> None:
+def test_what_was_recorded_stands_below_the_heading_of_the_claims(root: Path) -> None:
     put_run(root)
-    page = staged(root)
-    opening = next(cell.source for cell in page.cells if cell.id == "recorded-result")
-    assert "6 s" in opening and "1.2 GB" in opening and "Effects of" in opening
-    assert "First edition" not in opening
-    old = next(cell.source for cell in staged(root, "02_wasserstein").cells if cell.id == "recorded-result")
+    ids = [cell.id for cell in staged(root).cells]
+    assert ids[ids.index("claims") + 1] == "recorded-result"
+    result = next(cell.source for cell in staged(root).cells if cell.id == "recorded-result")
+    assert "6 s" in result and "1.2 GB" in result and "Effects of" in result and "with 5 seeds" in result
+    assert "First edition" not in result
+
+
+def test_the_first_edition_says_so_at_the_top(root: Path) -> None:
+    page = staged(root, "02_wasserstein")
+    assert [cell.id for cell in page.cells].index("recorded-result") <= 2
+    old = next(cell.source for cell in page.cells if cell.id == "recorded-result")
     assert "First edition" in old and "Effects of" not in old, "nothing recorded there"
+
+
+def test_a_page_begins_with_its_best_picture(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cell that makes it stands later in the notebook; its code is not shown up there."""
+    monkeypatch.setattr(stage, "run_fingerprint", lambda *_: "same")
+    folder = put_run(root, fingerprint="same")
+    run = nbformat.read(folder / "notebook.ipynb", as_version=4)
+    cell = next(cell for cell in run.cells if cell.id == "best")
+    cell.outputs = [new_output("display_data", {"text/html": '<img alt="digits">'})]
+    nbformat.write(run, folder / "notebook.ipynb")
+    page = staged(root)
+    assert [cell.id for cell in page.cells][:2] == ["title", "best"]
+    assert page.cells[1].metadata["tags"] == ["remove-input"] and page.cells[1].outputs[0].data["text/html"]
+    assert sum(cell.id == "best" for cell in page.cells) == 1
+
+
+def test_where_there_is_no_picture_there_is_no_empty_place_for_it(root: Path) -> None:
+    put_run(root)
+    assert "best" not in [cell.id for cell in staged(root).cells]
 
 
 def test_a_chapter_has_the_number_of_its_file_whatever_is_missing_before_it(root: Path) -> None:
@@ -89,7 +114,7 @@ def test_a_chapter_has_the_number_of_its_file_whatever_is_missing_before_it(root
 
 def test_a_picture_without_alt_text_stops_the_build(root: Path) -> None:
     put_run(root, new_output("display_data", {"image/png": "AAAA", "text/plain": "<Figure>"}))
-    with pytest.raises(UserError, match=r"01_objectives, code cell 4: a picture without alt text"):
+    with pytest.raises(UserError, match=r"01_objectives, code cell 6: a picture without alt text"):
         staged(root)
 
 
