@@ -9,13 +9,14 @@ from pipeline.pages.full_scale import add_full_scale
 from pipeline.pages.ledger_page import ledger_pages
 from pipeline.pages.recorded import add_recorded
 from pipeline.pages.runs import status, withheld
-from pipeline.pages.verdicts import forest, opening, tally, verdicts
+from pipeline.pages.verdicts import at_a_glance, forest, opening, tally, verdicts
 
 __all__ = [
     "GENERATED",
     "Context",
     "add_full_scale",
     "add_recorded",
+    "at_a_glance",
     "claim_role",
     "data_cards",
     "deviations",

@@ -97,4 +97,5 @@ def _note(chapter: str, context: Context, record: dict[str, Any] | None) -> str:
         found = "Its numbers are those that were recorded; none of its pictures was."
     else:
         found = "Nothing of it is recorded yet."
-    return f":::{{note}}\n**Not yet executed here.** {found} `{command} CHAPTERS={chapter}` executes it.\n:::"
+    words = f"{found} `{command} CHAPTERS={chapter}` executes it."
+    return f":::{{admonition}} Not yet executed here\n:class: note\n{words}\n:::"

@@ -120,8 +120,8 @@ def test_a_picture_without_alt_text_stops_the_build(root: Path) -> None:
 
 def test_a_chapter_without_a_run_says_so(root: Path) -> None:
     said = staged(root, "02_wasserstein").cells[1].source
-    assert "**Not yet executed here.** Nothing of it is recorded yet." in said
-    assert "`make book CHAPTERS=02_wasserstein` executes it." in said and said.count("\n") == 2, "no wall"
+    assert "{admonition} Not yet executed here" in said and "Nothing of it is recorded yet." in said
+    assert "`make book CHAPTERS=02_wasserstein` executes it." in said and said.count("\n") == 3, "no wall"
     assert "Its numbers are those that were recorded; none of its pictures was." in text(staged(root))
 
 

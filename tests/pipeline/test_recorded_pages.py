@@ -31,7 +31,8 @@ def test_pictures_stand_where_their_cells_show_them(root: Path) -> None:
     assert 'src="../_static/recorded/cpu/01_objectives/1.webp" alt="A &quot;picture&quot; of work"' in shown["work"]
     assert 'width="21" height="10"' in shown["work"] and "1 &lt; 2</figcaption>" in shown["work"]
     assert (root / "_build/stage/_static/recorded/cpu/01_objectives/2.webp").is_file()
-    assert "**Not yet executed here.** Pictures and numbers are those that were recorded at profile `cpu`" in text(page)
+    assert "{admonition} Not yet executed here" in text(page)
+    assert "Pictures and numbers are those that were recorded at profile `cpu`" in text(page)
 
 
 def test_a_run_shows_its_own(root: Path) -> None:
