@@ -25,7 +25,7 @@ ARROWS = {
     "methods": ("networks", "objectives", "training"),
     "metrics": ("cohorts", "methods", "networks", "objectives", "training"),
     "ledger": ("files",),
-    "figures": ("files",),
+    "figures": ("files", "objectives"),
     "own_images": ("cohorts", "figures", "files", "methods", "metrics", "networks", "training"),
 }
 

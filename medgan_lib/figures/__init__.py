@@ -13,6 +13,7 @@ from medgan_lib.figures.live_sliders import sliders
 from medgan_lib.figures.live_steps import stepper
 from medgan_lib.figures.pictures import Picture, origin
 from medgan_lib.figures.players import Player, player
+from medgan_lib.figures.playgrounds import Playground, playground
 from medgan_lib.figures.plots import curves, picture, subplots
 from medgan_lib.figures.quizzes import Quiz, quiz
 from medgan_lib.figures.sources import Source, source
@@ -28,6 +29,7 @@ __all__ = [
     "LiveView",
     "Picture",
     "Player",
+    "Playground",
     "Quiz",
     "Source",
     "Table",
@@ -38,6 +40,7 @@ __all__ = [
     "origin",
     "picture",
     "player",
+    "playground",
     "quiz",
     "samples",
     "sliders",
