@@ -102,3 +102,103 @@ def test_every_make_target_is_in_its_help() -> None:
     (phony,) = re.findall(r"^\.PHONY: (.+)$", text("Makefile"), re.MULTILINE)
     shown = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert set(re.findall(r"make (\w+)", shown)) == set(phony.split()) - {"help"}
+
+
+# --- pages of rebuilt chapters: the pattern of CONTRIBUTING.md ---------------------------------------------------
+
+REBUILT = [chapter for chapter in chapters() if edition(chapter) >= ledger.EDITION]
+FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
+JARGON = re.compile(
+    r"\b(ledgers?|claims?|profiles?|cohorts?|yardsticks?|gates?|fingerprints?|papermill|seeds?)\b", re.IGNORECASE)
+CLAIM_ID = re.compile(r"\b\d\d-[a-z][a-z0-9-]+")
+
+
+def folded(cell: nbformat.NotebookNode) -> bool:
+    return bool(FOLDED & set(tags(cell)))
+
+
+def prose(chapter: str) -> str:
+    return "\n\n".join(cell.source for cell in read(chapter).cells if cell.cell_type == "markdown")
+
+
+def section(chapter: str, heading: str) -> list[nbformat.NotebookNode]:
+    """The cells from ``## heading`` up to the next such heading, cut there."""
+    cells: list[nbformat.NotebookNode] = []
+    for cell in read(chapter).cells:
+        begins = cell.cell_type == "markdown" and re.search(r"^## .*", cell.source, re.MULTILINE)
+        if begins and cells:
+            break
+        if cells or (begins and begins[0] == f"## {heading}"):
+            cells.append(cell)
+    assert cells, f"{chapter} has no section {heading!r}"
+    return cells
+
+
+@pytest.mark.parametrize("chapter", REBUILT)
+def test_visible_code_fits_the_page(chapter: str) -> None:
+    wrong = []
+    for cell in read(chapter).cells:
+        if cell.cell_type == "code" and not folded(cell):
+            lines = cell.source.splitlines()
+            wrong += [f"{cell.id}: {len(lines)} lines"] * (len(lines) > 15)
+            wrong += [f"{cell.id}: {len(line)} columns" for line in lines if len(line) > 88]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("chapter", REBUILT)
+def test_setup_and_ledger_are_folded_and_trainings_are_not(chapter: str) -> None:
+    for cell in read(chapter).cells:
+        if cell.cell_type != "code":
+            continue
+        code = plain_python(cell.source)
+        if {"setup", "parameters"} & set(tags(cell)) or re.search(r"^\s*L\.(record|gate|show)\(", code, re.MULTILINE):
+            assert folded(cell), f"{cell.id} is for the machine: fold it"
+        if re.search(r"\b(training\.fit|Yardstick\.train)\(", code):
+            assert not folded(cell), f"{cell.id} trains: show it"
+
+
+@pytest.mark.parametrize("chapter", REBUILT)
+def test_the_first_screen_speaks_the_field_s_words(chapter: str) -> None:
+    first = re.split(r"^## ", prose(chapter), maxsplit=1, flags=re.MULTILINE)[0]
+    shown = re.sub(r"\{\w+\}`[^`]*`|\]\([^)]*\)", "", first)  # roles and addresses show no names
+    assert CLAIM_ID.findall(shown) == [] and JARGON.findall(shown) == []
+    assert "{claim}`" in first, "say what was found, with numbers out of the record"
+    assert len(shown.split()) < 330, "a first screen is read in a minute"
+
+
+@pytest.mark.parametrize("chapter", REBUILT)
+def test_the_first_picture_comes_before_the_first_code(chapter: str) -> None:
+    """The page begins with the picture of the cell that has the tag; until the first section, all code is folded."""
+    cells = read(chapter).cells
+    assert sum("opening" in tags(cell) for cell in cells) == 1
+    for cell in cells:
+        if cell.cell_type == "markdown" and re.search(r"^## ", cell.source, re.MULTILINE):
+            break
+        assert cell.cell_type == "markdown" or folded(cell), cell.id
+
+
+@pytest.mark.parametrize("chapter", REBUILT)
+def test_an_exercise_asks_to_build_or_change_something(chapter: str) -> None:
+    cells = section(chapter, "Exercises")
+    asking = [i for i, cell in enumerate(cells)
+              if cell.cell_type == "markdown" and re.search(r"^\*\*\d+\. (Build|Change)\b", cell.source, re.MULTILINE)]
+    assert asking, "at least one exercise is to build or to change something: **4. Build: …**"
+    for i in asking:
+        assert i + 1 == len(cells) or cells[i + 1].cell_type == "markdown", "its answer is not in the cell below"
+
+
+@pytest.mark.parametrize("chapter", REBUILT)
+def test_since_2018_has_references(chapter: str) -> None:
+    text_of = "\n".join(cell.source for cell in section(chapter, "Since 2018"))
+    keys = {key for found in re.findall(r"\{cite:\w\}`([^`]+)`", text_of) for key in found.split(",")}
+    entry = re.compile(r"^@\w+\{(\w+),.*?^  year = \{(\d{4})\}", re.MULTILINE | re.DOTALL)
+    years = dict(entry.findall(text("book/references.bib")))
+    assert sum(int(years[key]) >= 2018 for key in keys) >= 3
+
+
+@pytest.mark.parametrize("chapter", REBUILT)
+def test_a_page_says_what_happened_with_recorded_numbers(chapter: str) -> None:
+    happened = "\n".join(cell.source for cell in section(chapter, "What happened"))
+    assert happened.count("{claim}`") >= 4
+    for heading in ("What would fool you", "The claims"):
+        section(chapter, heading)
