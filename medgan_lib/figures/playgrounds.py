@@ -67,7 +67,7 @@ class Playground:
         name = hashlib.sha256(self.png + repr((self.choices, self.alt)).encode()).hexdigest()[:12]
         chosen = dict(self.choices)
         pill = (
-            "font:inherit;min-height:2.75em;padding:0 .6em;border:1px solid currentColor;border-radius:1.4em;"
+            "font:inherit;min-height:2.75em;padding:0 .3em;border:1px solid currentColor;border-radius:1.4em;"
             "background:transparent;color:inherit;cursor:pointer"
         )
         buttons = "".join(
@@ -94,11 +94,11 @@ class Playground:
             f' aria-label="{escape("Playground: " + self.alt, quote=True)}"'
             ' style="margin:1em auto;max-width:46em;text-align:center">'
             f'{img_tag(self.png, self.alt + ". " + self.words)}'
-            '<div data-live hidden><div style="display:flex;flex-wrap:wrap;gap:.75em;text-align:left">'
-            f'<div style="flex:3 1 20em;min-width:0;max-width:100%;box-sizing:border-box;{card}">'
+            '<div data-live hidden><div style="display:flex;flex-wrap:wrap;align-items:flex-start;gap:.75em;text-align:left">'
+            f'<div style="flex:4 1 18em;min-width:0;max-width:100%;box-sizing:border-box;{card}">'
             '<canvas role="img" aria-label="" style="display:block;width:100%;aspect-ratio:1"></canvas>'
             f'<div style="font-size:.85em;line-height:1.4;padding-top:.4em">{_LEGEND}</div></div>'
-            '<div style="flex:2 1 15em;min-width:0">'
+            '<div style="flex:1 1 17em;min-width:0">'
             f'<div style="display:grid;grid-template-columns:1fr 1fr;gap:.4em">{buttons}</div>'
             '<output aria-live="polite" style="display:block;min-height:7.5em;padding:.75em 0;font-size:.9em;'
             'line-height:1.5;white-space:pre-line;font-variant-numeric:tabular-nums"></output>'
@@ -129,7 +129,7 @@ _LEGEND = (
 def _setting(label: str, control: str) -> str:
     return (
         '<label style="display:flex;flex-direction:column;justify-content:flex-end;min-width:0;margin:0">'
-        f'<span style="font-size:.85em">{label}</span>{control}</label>'
+        f'<span style="font-size:.8em">{label}</span>{control}</label>'
     )
 
 
@@ -163,7 +163,7 @@ def playground(
 
     All arguments but the texts are what the controls are set to at first. D (2-32-32-1) and G (2-16-16-2) have leaky
     ReLU and Adam with beta1 0.5, batches of 64 and the losses of `medgan_lib.objectives`; ``wgan`` clips D's weights
-    to 0.01, ``wgan-gp`` has lambda 10. Nothing starts by itself.
+    to 0.01, ``wgan-gp`` has lambda 10 and is steady with ``lr=(0.003, 0.001), d_steps=5``. Nothing starts by itself.
 
     Args:
         data: "ring of 8", "one blob", "two moons" or "line".

@@ -172,7 +172,7 @@ document.querySelectorAll('[data-playground="NAME"]:not([data-ready])').forEach(
     if (!Number.isFinite(near + arrow)) { return "The numbers overflowed: start again with smaller learning rates."; }
     const told = losses.map((loss, k) => (Number.isNaN(loss) ? "" : `${"DG"[k]} ${Number(loss.toPrecision(3))}`));
     return [`Steps: D ${D.steps}, G ${G.steps}.`, `Loss: ${told.filter(text => text).join(", ") || "none yet"}.`,
-      `Generated points near real ones: ${Math.round(100 * near)} %, ` +
+      `Generated points near real ones: ${Math.round(100 * near)}\u00a0%, ` +
         `at ${reached.size} of ${data.centres.length} places.`,
       `Mean length of −∂L/∂x: ${Number(arrow.toPrecision(2))}.`].join("\n");
   }

@@ -61,7 +61,7 @@ def steps(page, who: str, n: int, which: int = 0) -> None:
 
 
 def reached(page) -> tuple[int, int]:
-    found = re.search(r"near real ones: (\d+) %, at (\d+) of \d+ places", page.inner_text("output"))
+    found = re.search(r"near real ones: (\d+)\s%, at (\d+) of \d+ places", page.inner_text("output"))
     return int(found[1]), int(found[2])
 
 
