@@ -44,7 +44,8 @@ MAKERS = {
 
 
 def random_states() -> list:
-    return [random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().numpy().tobytes()]
+    _, numpy, *place = np.random.get_state()
+    return [random.getstate(), numpy.tobytes(), place, torch.get_rng_state().numpy().tobytes()]
 
 
 def weights(module: nn.Module) -> bytes:
@@ -122,7 +123,9 @@ def test_noise_in_draw_is_the_same_at_every_place_and_nobody_elses() -> None:
         return a + torch.randn(4, 4) + float(np.random.rand()) + random.random()
 
     view = figures.sliders(noisy, {"a": (-1, 1, 0)}, alt=ALT)
+    before = random_states()
     first = view.drawn({"a": 0.5})
+    assert random_states() == before
     torch.rand(1), np.random.rand(), random.random()
     before = random_states()
     assert torch.equal(view.drawn({"a": 0.5}), first), "wherever the caller's random numbers have got to"
