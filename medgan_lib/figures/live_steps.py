@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PROBABILITY = ("gan", "gan-ma")  # objectives whose D returns a logit; of the others the value itself is shown
+REAL, GENERATED = "#1a1a1a", "#9c27b0"  # as in the playground; orange is where D takes points for real
 POINTS, ARROWS, GRID = 256, 64, 61
 LONGEST = 0.12  # length of the longest arrow, as a share of the plane's width
 AT_ONCE = 5  # steps between two pictures while it runs
@@ -188,9 +189,8 @@ class Game:
         figure.set_layout_engine("none")  # places are given, which is several times as fast
         plane.set_position((0.07, 0.285, 0.82, 0.683))
         curve.set_position((0.07, 0.075, 0.82, 0.105))
-        blue, orange = PALETTE[0], PALETTE[1]
         # In bands: few colours, so that a small file shows them as they are.
-        colours = mpl.colors.LinearSegmentedColormap.from_list("opinion", ["#f0a878", "#ffffff", "#7fb8dc"], N=20)
+        colours = mpl.colors.LinearSegmentedColormap.from_list("opinion", ["#7fb8dc", "#ffffff", "#f0a878"], N=20)
         said = self.opinion()
         at = np.linspace(-self.span, self.span, GRID)
         if self.output == "probability":
@@ -207,8 +207,8 @@ class Game:
             plane.clabel(lines, fontsize=10, fmt="%.2g")
         points, pulls = self.pulled()
         strength = np.linalg.norm(pulls, axis=1)
-        plane.plot(*points.T, "^", color=orange, ms=5.5, mec="white", mew=0.5, label="generated")
-        plane.plot(*self.x[:POINTS].T, "o", color=blue, ms=5.5, mec="white", mew=0.5, label="real")
+        plane.plot(*points.T, "D", color=GENERATED, ms=5.5, mec="white", mew=0.5, label="generated")
+        plane.plot(*self.x[:POINTS].T, "o", color=REAL, ms=5.5, mec="white", mew=0.5, label="real")
         if strength.max() > 0:
             arrows = pulls[:ARROWS] * (2 * self.span * LONGEST / strength[:ARROWS].max())
             plane.quiver(*points[:ARROWS].T, *arrows.T, angles="xy", scale_units="xy", scale=1, width=0.004,
@@ -225,7 +225,7 @@ class Game:
         if self.output == "probability":
             bar.set_ticks([0, 0.5, 1], labels=["0", "½", "1"])
         bar.outline.set_visible(False)
-        for at_x, who, colour, dash in ((0, "D", blue, "-"), (0.22, "G", orange, (0, (6, 2)))):
+        for at_x, who, colour, dash in ((0, "D", PALETTE[2], "-"), (0.22, "G", GENERATED, (0, (6, 2)))):
             curve.plot(*zip(*self.losses[who], strict=True) if self.losses[who] else ([], []), color=colour, ls=dash)
             curve.text(at_x, 1.08, f"loss of {who}", color=colour, fontsize=12, transform=curve.transAxes)
         curve.set(xlabel="updates of both players")
