@@ -165,7 +165,7 @@ def _execute_beside_pages(
     todo: list[Run], jobs: int, threads: int | None, html: Path, there: bool
 ) -> list[Run]:
     """Execute ``todo``, with a book to read from the beginning, if none is ``there`` yet; the runs that failed."""
-    pages = partial(build_pages, todo[0].profile, todo[0].seed, html, last=False)
+    pages = partial(build_pages, todo[0].profile, todo[0].seed, html, False)
     if not there:
         print("Building a first book of what is recorded, a minute or two …", flush=True)
         pages()

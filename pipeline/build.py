@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 
@@ -57,11 +58,14 @@ def _digest(begin: str, files: list[Path]) -> str:
     return sums.hexdigest()
 
 
-def build_pages(profile: str, seed: int, html: Path, last: bool = True) -> bool:
+def build_pages(
+    profile: str, seed: int, html: Path, last: bool = True, stop: Callable[[], bool] = lambda: False
+) -> bool:
     """Build the pages in ``html`` unless they are up to date; whether there was anything to do.
 
     The ``last`` build of a command is from scratch, so that nothing of earlier ones is left: where Sphinx goes on, the
-    search loses some of what it knew of pages that did not change. Builds before it are quick.
+    search loses some of what it knew of pages that did not change. Builds before it are quick, and end early where
+    ``stop()``.
     """
     from pipeline import stage
 
@@ -77,6 +81,8 @@ def build_pages(profile: str, seed: int, html: Path, last: bool = True) -> bool:
     mark.unlink(missing_ok=True)
     sources = html.with_name(html.name.replace("html", "stage"))
     stage.stage(profile, seed, stage_dir=sources)
+    if stop():
+        return False
     build(sources, html, "" if last else made_of)
     write_atomic(mark, digest if last else passing)
     return True

@@ -20,11 +20,12 @@ def pause(took: float) -> float:
 class Updates:
     """Calls ``build`` in a thread of its own, once at a time, after `due` was called: as a context, until its end.
 
+    ``build`` takes a function that says whether the end has come, so that it need not go on.
     What a build can't do now (a chapter just begins anew, a full disk) is left to the last build, which the caller
     makes when all chapters are through, and which says so.
     """
 
-    def __init__(self, build: Callable[[], object]) -> None:
+    def __init__(self, build: Callable[[Callable[[], bool]], object]) -> None:
         self._build, self._due, self._over = build, threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
@@ -47,5 +48,5 @@ class Updates:
             self._due.clear()
             began = time.monotonic()
             with contextlib.suppress(Exception):
-                self._build()
+                self._build(self._over.is_set)
             self._over.wait(pause(time.monotonic() - began))

@@ -4,6 +4,7 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ def test_the_last_build_leaves_what_one_from_scratch_makes(root: Path, monkeypat
     kept = (html / "notebooks" / "02_wasserstein.html").stat().st_mtime_ns
 
     run = put_run(root, new_output("display_data", {"text/html": '<div><img alt="a" src="data:,"></div>'}))
+    assert not build_pages("cpu", 0, html, False, lambda: True) and tree(html) == first, "its end has come"
     assert build_pages("cpu", 0, html, last=False)
     log = (root / "_build" / "sphinx.log").read_text()
     assert " 0 added, 3 changed, 0 removed" in log, "the chapter, the ledger, the status"
@@ -123,12 +125,13 @@ def test_a_build_follows_each_chapter_unless_it_takes_long() -> None:
 
 
 def test_builds_beside_the_execution(monkeypatch: pytest.MonkeyPatch) -> None:
-    began, go_on, built = threading.Event(), threading.Event(), []
+    began, go_on, built, ended = threading.Event(), threading.Event(), [], []
 
-    def slow() -> None:
-        built.append(time.monotonic())
+    def slow(stop: Callable[[], bool]) -> None:
+        built.append(stop())
         began.set()
         go_on.wait(10)
+        ended.append(stop())
         raise ValueError("such as a chapter that just begins anew")
 
     with Updates(slow) as beside:
@@ -140,15 +143,23 @@ def test_builds_beside_the_execution(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(built) == 1, "one at a time"
         go_on.set()
         assert began.wait(10), "one for both that came meanwhile, whatever became of the first"
-    assert len(built) == 2
+    assert built == [False, False]
+    with Updates(slow) as beside:
+        go_on.clear()
+        began.clear()
+        beside.due()
+        assert began.wait(10)
+        threading.Timer(0.3, go_on.set).start()
+    assert ended[-1] is True, "a build that nobody needs any more can tell"
+    built.clear()
     monkeypatch.setattr(updates, "QUICK", 0)
     monkeypatch.setattr(updates, "SHARE", 1e-6)
-    with Updates(lambda: built.append(0)) as beside:
+    with Updates(lambda stop: built.append(0)) as beside:
         beside.due()
         time.sleep(0.2)
         beside.due()
         time.sleep(0.2)
-    assert len(built) == 3, "the end waits for no pause"
+    assert len(built) == 1, "the end waits for no pause"
 
 
 @pytest.fixture
@@ -156,7 +167,7 @@ def events(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What `book.book` does in a checkout without Sphinx; the execution finishes every run."""
     seen: list[str] = []
 
-    def pages(profile: str, seed: int, html: Path, last: bool = True) -> bool:
+    def pages(profile: str, seed: int, html: Path, last: bool = True, stop: object = None) -> bool:
         pipeline.write_atomic(html / "index.html", "")
         seen.append("last pages" if last else "pages")
         return True
