@@ -38,7 +38,8 @@ def strip(context: Context) -> str:
     """The tiles of what is recorded: an entry without its picture or its numbers is left out until it has them."""
     tiles = [_tile(entry, found, context) for entry in highlights(context.root)
              if (found := _picture(entry, context)) and _numbers(entry["text"], context)]
-    return html_block(f'<div class="medgan-strip">{"".join(tiles)}</div>') if tiles else ""
+    row = 3 if len(tiles) % 2 or len(tiles) > 4 else 2  # in a row, where there is room: two or four leave no gap
+    return html_block(f'<div class="medgan-strip" style="--row:{row}">{"".join(tiles)}</div>') if tiles else ""
 
 
 def _picture(entry: dict[str, str], context: Context) -> tuple[dict[str, Any], dict[str, Any]] | None:

@@ -23,7 +23,8 @@ def choose(root: Path, *entries: object) -> str:
 def test_a_tile_has_picture_sentence_and_link(root: Path) -> None:
     add_pictures(root, "cpu", "other", "work")
     shown = choose(root, {**TILE, "focus": "bottom"}, {**TILE, "picture": "1.webp"})
-    assert shown.count("medgan-tile") == 2 and shown.count('href="../notebooks/01_objectives.html"') == 2
+    assert '<div class="medgan-strip" style="--row:2">' in shown and shown.count("medgan-tile") == 2
+    assert shown.count('href="../notebooks/01_objectives.html"') == 2
     assert "<span>A &lt;slope&gt; of 1 per logit, not 0 per logit.</span>" in shown
     assert 'src="../_static/recorded/cpu/01_objectives/2.webp" alt="A &quot;picture&quot; of work"' in shown
     assert shown.count('style="object-position:bottom"') == 1 and "cpu/01_objectives/1.webp" in shown
