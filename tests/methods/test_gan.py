@@ -204,7 +204,7 @@ def test_classifier_separates_stripes():
 
 
 def test_r1_enters_with_half_its_weight():
-    """One step of D by hand, with the loss of the paper: Eq. 1's and gamma/2 times the squared slope on real samples."""
+    """One step of D by hand, with the loss of the paper: gamma/2 times the squared slope on real samples is added."""
     x, gamma = torch.randn(16, 2), 3.0
     method, by_hand = make(r1=gamma), make()
     torch.manual_seed(5)
@@ -242,5 +242,5 @@ def test_discriminator_only_is_the_gan_with_g_standing_still():
     x = torch.randn(16, 2)
     for method in (alone, both):
         torch.manual_seed(1)
-        (method.step if method is alone else method.update_D)({"x": x} if method is alone else x)
+        alone.step({"x": x}) if method is alone else both.update_D(x)
     assert same(alone.G, before) and same(alone.D, both.D.state_dict())
