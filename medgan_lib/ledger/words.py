@@ -33,8 +33,17 @@ BADGES = {
 FIRST_EDITION = "first edition"
 
 
+SHARE = "share"
+
+
 def format_number(value: float, unit: str = "", *, signed: bool = False) -> str:
-    """``value`` with three significant digits (whole numbers in full) and its unit: "0.0123 mm"."""
+    """``value`` with three significant digits (whole numbers in full) and its unit: "0.0123 mm".
+
+    The unit "share" is for numbers from 0 to 1 that are read as a percentage: 0.553 becomes "55 %", and a difference
+    (``signed``) of 0.05 "+5 points".
+    """
+    if unit == SHARE:
+        value, unit = round(100 * value, 0 if abs(value) >= 0.0995 else 1), "points" if signed else "%"
     size = abs(value)
     if size < 1e6 and float(value).is_integer():
         text = f"{size:.0f}"
@@ -58,13 +67,20 @@ def criterion(claim: Claim) -> str:
     if claim.testable is not True:
         return NOT_TESTABLE
     if claim.kind in BOUNDS:
-        return f"{claim.kind.replace('_', ' ')} {_typeset(f'{claim.bound:g}')} {claim.unit}".strip()
+        return f"{claim.kind.replace('_', ' ')} {_amount(claim.bound, claim.unit)}"
     if claim.effect != "difference":
         inverse = claim.kind == "less"
         number = _typeset(f"{1 / claim.smallest_effect:.3g}" if inverse else f"{claim.smallest_effect:g}")
         return f"at {'most' if inverse else 'least'} {number} times {claim.control}"
-    amount = f"{_typeset(f'{claim.smallest_effect:g}')} {claim.unit}".strip()
+    amount = _amount(claim.smallest_effect, claim.unit)
+    if claim.unit == SHARE:  # of differences a percentage could be one of the control
+        amount = amount.replace("%", "points")
     return f"at least {amount} {'more' if claim.kind == 'greater' else 'less'} than {claim.control}"
+
+
+def _amount(asked: float, unit: str) -> str:
+    """A number of a criterion, as it was set down."""
+    return f"{100 * asked:g} %" if unit == SHARE else f"{_typeset(f'{asked:g}')} {unit}".strip()
 
 
 def gate_words(gate: Gate) -> str:

@@ -146,7 +146,8 @@ def value_words(claim: Any, row: Any) -> str:
     """"107 against 128 HU": the mean value, beside the control where there is one, and the unit once."""
     if row.control is None:
         return ledger.format_number(row.value, claim.unit)
-    return f"{ledger.format_number(row.value)} against {ledger.format_number(row.control, claim.unit)}"
+    unit = claim.unit if claim.unit == "share" else ""  # a unit stands once, but a percentage is a way of writing
+    return f"{ledger.format_number(row.value, unit)} against {ledger.format_number(row.control, claim.unit)}"
 
 
 def _similar(claim_id: str, context: Context) -> str:

@@ -1,5 +1,7 @@
 """Numbers and criteria in words."""
 
+import dataclasses
+
 import pytest
 from ledgers import criterion
 
@@ -14,6 +16,22 @@ from medgan_lib.ledger import verdict
 def test_numbers_have_three_significant_digits(number, text):
     assert ledger.format_number(number) == text
     assert ledger.format_number(number, "mm") == f"{text} mm"
+
+
+@pytest.mark.parametrize(("number", "text", "difference"), [
+    (0.553, "55 %", "+55 points"), (0.0123, "1.20 %", "+1.20 points"), (0.1, "10 %", "+10 points"),
+    (1, "100 %", "+100 points"), (-0.05, "−5 %", "−5 points"), (0, "0 %", "0 points"),
+])
+def test_shares_are_read_as_percentages_and_their_differences_as_points(number, text, difference):
+    assert ledger.format_number(number, "share") == text
+    assert ledger.format_number(number, "share", signed=True) == difference
+
+
+def test_criteria_of_shares():
+    one = dataclasses.replace(criterion("at_least", 0.4), unit="share")
+    other = dataclasses.replace(criterion("greater", 0.1), unit="share")
+    assert ledger.criterion(one) == "at least 40 %"
+    assert ledger.criterion(other) == "at least 10 points more than control"
 
 
 def test_criteria_in_words(claims):
