@@ -42,7 +42,8 @@ def origin(cohort: Any) -> str:
     if note := getattr(cohort, "note", ""):
         parts.append(note.rstrip("."))
     window, unit = (getattr(cohort, key, None) or {} for key in ("window", "units"))
-    if "x" in window and unit.get("x"):
+    points = getattr(cohort, "tensors", {}).get("x")
+    if "x" in window and unit.get("x") and (points is None or points.ndim > 2):  # points have no grey values
         low, high = window["x"]
         parts.append(f"black to white is {low:g} to {high:g} {unit['x']}")
     return "; ".join(parts) + "."

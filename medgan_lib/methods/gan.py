@@ -95,7 +95,8 @@ class GAN(Method):
             fake = self.G(self.noise(len(x)), *y)
         real_logits, fake_logits = self.judge(x, fake, *y)
         loss = OBJECTIVES[self.objective].discriminator(real_logits, fake_logits)
-        history = {"wasserstein": (real_logits.mean() - fake_logits.mean()).detach()}
+        difference = real_logits.mean() - fake_logits.mean()
+        history = {"wasserstein": difference.detach()}
         if self.penalty:
             penalty = gradient_penalty(self.D, x, fake, *y, one_sided=self.one_sided)
             loss = loss + self.penalty * penalty
@@ -118,7 +119,8 @@ class GAN(Method):
     def update_G(self, n: int, *y: Tensor) -> dict[str, Tensor]:
         """One descent step of G on its loss in Table 1, on n samples. D passes gradients on and keeps none."""
         with frozen(self.D):
-            loss = OBJECTIVES[self.objective].generator(self.D(self.G(self.noise(n), *y), *y))
+            fake = self.G(self.noise(n), *y)
+            loss = OBJECTIVES[self.objective].generator(self.D(fake, *y))
             self.opt_G.zero_grad()
             loss.backward()
         self.opt_G.step()
