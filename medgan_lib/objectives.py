@@ -87,7 +87,11 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def gradient_penalty(
-    critic: Callable[..., Tensor], real: Tensor, fake: Tensor, *condition: Tensor, one_sided: bool = False
+    critic: Callable[..., Tensor],
+    real: Tensor,
+    fake: Tensor,
+    *condition: Tensor,
+    one_sided: bool = False,
 ) -> Tensor:
     """E[(||grad D(x_hat)||_2 - 1)^2] on random points x_hat between real and fake samples (Eq. 4, without lambda).
 
@@ -97,10 +101,16 @@ def gradient_penalty(
     Raises ValueError where the shapes of ``real`` and ``fake`` differ.
     """
     if real.shape != fake.shape:
-        raise ValueError(f"real {tuple(real.shape)} and fake {tuple(fake.shape)} must have the same shape")
-    epsilon = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
+        raise ValueError(
+            f"real {tuple(real.shape)} and fake {tuple(fake.shape)} must have the same shape"
+        )
+    epsilon = torch.rand(
+        len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype
+    )
     x_hat = torch.lerp(fake.detach(), real.detach(), epsilon).requires_grad_(True)
-    (gradient,) = torch.autograd.grad(critic(x_hat, *condition).sum(), x_hat, create_graph=True)
+    (gradient,) = torch.autograd.grad(
+        critic(x_hat, *condition).sum(), x_hat, create_graph=True
+    )
     excess = _wide(gradient).reshape(len(real), -1).norm(dim=1) - 1
     if one_sided:
         excess = excess.clamp_min(0)
