@@ -43,3 +43,11 @@ def test_it_speaks_of_pictures_that_are_there_without_scripts(visit, chapter: st
     """Live views, players and the playground carry their message as still pictures where scripts are off."""
     page = visit(f"notebooks/{chapter}.html", java_script_enabled=False)
     assert page.locator("article figure img:visible, article figure svg:visible").count() >= 6
+
+
+@pytest.mark.parametrize("chapter", REBUILT)
+def test_a_wide_formula_begins_on_the_page_of_a_phone(visit, chapter: str) -> None:
+    page = visit(f"notebooks/{chapter}.html", viewport={"width": 400, "height": 800})
+    lefts = page.evaluate("() => [...document.querySelectorAll('div.math mjx-math')].map("
+                          "node => node.getBoundingClientRect().left)")
+    assert lefts and min(lefts) >= 0, "what lies left of the page can't be scrolled to"
