@@ -112,6 +112,12 @@ CATALOGUE: dict[str, Case] = {
     "GAN": Case(lambda: M.GAN(generator(), critic(), ema=0.99), lambda: {"x": image(8)}),
     "GAN wgan-gp": Case(lambda: M.GAN(generator(), critic(), "wgan-gp", n_critic=2), lambda: {"x": image(16)}),
     "GAN wgan": Case(lambda: M.GAN(generator(), critic(), "wgan"), lambda: {"x": image(8)}),
+    "GAN hinge, R1": Case(
+        lambda: M.GAN(generator(), critic(), "hinge", r1=1.0, decay=(1, 3)), lambda: {"x": image(8)}
+    ),
+    "DiscriminatorOnly": Case(
+        lambda: M.DiscriminatorOnly(generator(), critic(), "wgan-gp", decay=(1, 3)), lambda: {"x": image(8)}
+    ),
     "GAN dense": Case(
         lambda: M.GAN(N.MLP(2, 2, 16), N.MLP(2, 1, 16), "wgan-gp", n_critic=5), lambda: in_the_plane(160)
     ),
