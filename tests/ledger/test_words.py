@@ -32,6 +32,10 @@ def test_criteria_of_shares():
     other = dataclasses.replace(criterion("greater", 0.1), unit="share")
     assert ledger.criterion(one) == "at least 40 %"
     assert ledger.criterion(other) == "at least 10 points more than control"
+    words = ledger.effect_words(other, verdict(other, [0.5, 0.6, 0.7, 0.6, 0.6], [0.3] * 5))
+    assert words == "+30 points (95 % interval +21 to +39), 5 seeds"
+    words = ledger.effect_words(one, verdict(one, [0.5, 0.6, 0.7, 0.6, 0.6]))
+    assert words == "60 % (95 % interval 51 to 69), 5 seeds"
 
 
 def test_criteria_in_words(claims):
