@@ -108,7 +108,7 @@ def interval_words(claim: Claim, result: Verdict) -> str:
     """The interval over seeds, in words; "" where there is none."""
     if result.low is None or result.high is None:
         return ""
-    unit = SHARE if claim.unit == SHARE else ""  # a unit stands with the effect, but a percentage is a way of writing
+    unit = SHARE if claim.unit == SHARE else ""  # the effect has the unit; percent is a way of writing
     low, high = (_signed(claim, end, unit).removesuffix(" points").removesuffix(" %") for end in (result.low, result.high))
     return f"95 % interval {low} to {high}"
 
