@@ -109,7 +109,8 @@ def interval_words(claim: Claim, result: Verdict) -> str:
     if result.low is None or result.high is None:
         return ""
     unit = SHARE if claim.unit == SHARE else ""  # the effect has the unit; percent is a way of writing
-    low, high = (_signed(claim, end, unit).removesuffix(" points").removesuffix(" %") for end in (result.low, result.high))
+    ends = (_signed(claim, end, unit) for end in (result.low, result.high))
+    low, high = (text.removesuffix(" points").removesuffix(" %") for text in ends)
     return f"95 % interval {low} to {high}"
 
 
