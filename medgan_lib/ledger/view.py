@@ -238,7 +238,8 @@ class LedgerView:
             )
         caption = "Claims of this chapter, what this run measured, and the recorded verdicts"
         return self._gates_html() + (
-            f'<div role="region" aria-label="{caption}" tabindex="0" style="overflow-x:auto"><table style="font-size:.8em">'
+            f'<div role="region" aria-label="{caption}" tabindex="0" style="overflow-x:auto">'
+            '<table style="font-size:.8em">'
             f'<caption style="text-align:left;caption-side:top">{caption}</caption>'
             f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
         )
