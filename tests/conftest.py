@@ -26,7 +26,7 @@ def in_double_precision():
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # an open session of Playwright leaves no event loop to other tests
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -7,6 +7,8 @@ a Gaussian with their mean and covariance and an untrained network fail. None of
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -114,16 +116,17 @@ def near_modes(samples: Tensor, modes: Tensor, sigma: float) -> float:
 
 
 def over_chance(samples: Tensor, data: Tensor, modes: Tensor, sigma: float) -> float:
-    """Share of samples near a mode (`near_modes`), over that of a Gaussian of the data (`modes_by_chance`).
+    """Share of samples near a mode times the effective number of these modes, over that of a Gaussian of the data.
 
-    1 for a cloud that knows nothing of the modes. ``samples`` (n, d) and ``data`` (m, d) are points, ``modes`` (k, d)
-    and ``sigma`` as in `modes_covered`. Raises ValueError as that does, and where no sample of the Gaussian is near a
-    mode, so that there is nothing to compare with.
+    1 for a cloud that knows nothing of the modes (`modes_by_chance`). The effective number is the exponential of the
+    entropy: without it samples that all lie on one mode, by chance in the middle of the data, would pass. ``samples``
+    (n, d) and ``data`` (m, d) are points, ``modes`` (k, d) and ``sigma`` as in `modes_covered`. Raises ValueError as
+    that does, and where no sample of the Gaussian is near a mode, so that there is nothing to compare with.
     """
-    chance = modes_by_chance(data, modes, sigma).gaussian.high_quality
-    if not chance:
+    made, chance = modes_covered(samples, modes, sigma), modes_by_chance(data, modes, sigma).gaussian
+    if not chance.high_quality:
         raise ValueError("no sample of a Gaussian lies near a mode: ask for near_modes instead")
-    return near_modes(samples, modes, sigma) / chance
+    return made.high_quality / chance.high_quality * math.exp(chance.kl - made.kl)
 
 
 def beyond_guessing(accuracy: float, chance: float) -> float:

@@ -18,7 +18,7 @@ PLACES = """
   const wide = [...document.querySelectorAll('article .cell_input pre')].filter(node => node.offsetParent
     && !node.closest('details:not([open])') && node.scrollWidth > node.clientWidth + 1);
   return {picture: top(seen[0]), code: code.length ? top(code[0]) : Infinity,
-          headings: top(document.querySelector('h2')),
+          headings: top(document.querySelector('article section section h2')),
           wide: wide.map(node => node.innerText.split('\\n').sort((a, b) => b.length - a.length)[0])};
 }
 """

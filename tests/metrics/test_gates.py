@@ -92,7 +92,9 @@ def measured(request, gate):
         case "more-than-chance-on-the-modes":
             train, held, untrained = request.getfixturevalue("grid")
             modes, sigma = held.truth["modes"], held.truth["sigma"]
-            cloud = metrics.PCA.fit(train.x, 2).sample(5000, torch.Generator().manual_seed(1))
+            root = torch.linalg.cholesky(train.x.T.cov())
+            noise = torch.randn(5000, 2, generator=torch.Generator().manual_seed(1))
+            cloud = train.x.mean(0) + noise @ root.T
             return [metrics.over_chance(made, train.x, modes, sigma) for made in (held.x, cloud, untrained)]
         case "judge-reads":
             return [metrics.beyond_guessing(value, 0.1) for value in judges(request)]
