@@ -179,3 +179,6 @@ class DiscriminatorOnly(GAN):
         losses = self.update_D(batch["x"], *self.condition(batch))
         decay_((self.opt_D,), self.decay)
         return losses
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        return {"D": self.opt_D}
