@@ -42,10 +42,10 @@ def format_number(value: float, unit: str = "", *, signed: bool = False) -> str:
     The unit "share" is for numbers from 0 to 1 that are read as a percentage: 0.553 becomes "55 %", and a difference
     (``signed``) of 0.05 "+5 points".
     """
-    if unit == SHARE:
-        value, unit = round(100 * value, 0 if abs(value) >= 0.0995 else 1), "points" if signed else "%"
     size = abs(value)
-    if size < 1e6 and float(value).is_integer():
+    if unit == SHARE:
+        text, unit = f"{100 * size:.{int(0 < size < 0.0995)}f}".removesuffix(".0"), "points" if signed else "%"
+    elif size < 1e6 and float(value).is_integer():
         text = f"{size:.0f}"
     elif 1e-3 <= size < 1e6:
         text = f"{size:.{max(0, 2 - math.floor(math.log10(float(f'{size:.2e}'))))}f}"

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from medgan_lib import training
 from medgan_lib.cohorts.cohort import Cohort
-from medgan_lib.methods.base import Method, adam
+from medgan_lib.methods.base import Method, adam, decay_
 from medgan_lib.metrics.faults import FAULTS, spoil
 from medgan_lib.metrics.samples import choose, permutation
 from medgan_lib.metrics.sets import Score, frechet
@@ -99,9 +99,7 @@ class Lessons(Method):
         self.opt.zero_grad()
         (shown + spoilt).backward()
         self.opt.step()
-        for group in self.opt.param_groups:  # which are part of a checkpoint
-            group["updates"] = group.get("updates", 0) + 1
-            group["lr"] = self.lr * min(1.0, max(0.0, 2 * (1 - group["updates"] / self.steps)))
+        decay_((self.opt,), (self.steps // 2, self.steps))
         return {"content": shown.detach(), "fault": spoilt.detach()}
 
     def _spoilt(self, x: Tensor) -> tuple[Tensor, Tensor]:

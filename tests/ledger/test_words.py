@@ -19,7 +19,7 @@ def test_numbers_have_three_significant_digits(number, text):
 
 
 @pytest.mark.parametrize(("number", "text", "difference"), [
-    (0.553, "55 %", "+55 points"), (0.0123, "1.20 %", "+1.20 points"), (0.1, "10 %", "+10 points"),
+    (0.553, "55 %", "+55 points"), (0.0123, "1.2 %", "+1.2 points"), (0.1, "10 %", "+10 points"),
     (1, "100 %", "+100 points"), (-0.05, "−5 %", "−5 points"), (0, "0 %", "0 points"),
 ])
 def test_shares_are_read_as_percentages_and_their_differences_as_points(number, text, difference):
