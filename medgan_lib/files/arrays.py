@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from . import npz
-from .image import MAX_VALUES, UNITS, Image, guess_units, too_large
+from .image import MAX_VALUES, UNITS, Image, guess_units, inexact, too_large
 
 PREFERRED = ("values", "image", "x")
 
@@ -46,7 +46,11 @@ def read(path: Path) -> Image:
         unit = str(units)
         if unit not in UNITS:
             raise ValueError(f"its units must be one of {', '.join(UNITS)}, they are {unit[:40]!r}")
-    return Image(values, spacing if spacing is None else tuple(map(float, spacing)), unit, path, "npz", colour=colour)
+    notes = inexact(array)
+    if not colour and array.ndim == 3 and len(array) in (3, 4):
+        notes.append(f"its {len(array)} layers that come first are taken as slices; colours would come last")
+    mm = spacing if spacing is None else tuple(map(float, spacing))
+    return Image(values, mm, unit, path, "npz", colour=colour, notes=tuple(notes))
 
 
 def _at_most(most: int) -> Callable[[tuple[int, ...], np.dtype], None]:

@@ -9,9 +9,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-# HU: CT. signal: anything else without a known scale, such as MR.
-UNITS = ("HU", "signal", "intensity 0-255", "intensity 0-65535")
+# HU: CT. Gy: dose. Bq/ml: PET. signal: anything else without a known scale, such as MR.
+UNITS = ("HU", "signal", "intensity 0-255", "intensity 0-65535", "Gy", "Bq/ml")
 AIR = -500.0  # a value at or below it makes numbers without stated units HU: only CT has air so far below zero
+EXACT = 2**24  # whole numbers up to here are told apart by float32
+TILT = 0.5  # degrees from a right angle between axes from which a volume counts as sheared
 MAX_VALUES = 2**28  # of one image, 1 GiB as float32; a file that claims more is refused before it is unpacked
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -87,6 +89,26 @@ def grid(affine: np.ndarray, shape: tuple[int, ...], header: Any = None) -> Grid
     order = tuple(world[w] for w in (2, 1, 0) if w in world)
     flip = tuple(bool(directions[axis, 1] != wanted[int(directions[axis, 0])]) for axis in order)
     return Grid(np.asarray(affine, float), tuple(shape), order, flip, header)
+
+
+def sheared(place: Grid) -> list[str]:
+    """A note where the axes of a volume are not at right angles, as after a scan with a tilted gantry."""
+    axes = place.affine[:3, :3] / nib.affines.voxel_sizes(place.affine)
+    cosines = [abs(axes[:, a] @ axes[:, b]) for a, b in ((0, 1), (0, 2), (1, 2)) if len(place.order) == 3]
+    angle = float(np.degrees(np.arcsin(min(max(cosines, default=0.0), 1.0))))
+    if angle <= TILT:
+        return []
+    return [
+        f"its axes are {angle:.1f} degrees from right angles (a tilted gantry, or a header to correct): slices are as "
+        "they were acquired, but lie shifted against each other in the volume"
+    ]
+
+
+def inexact(stored: np.ndarray) -> list[str]:
+    """A note where whole numbers are too large for float32 to tell neighbours apart."""
+    if stored.dtype.kind not in "iu" or not stored.size or max(-int(stored.min()), int(stored.max())) <= EXACT:
+        return []
+    return [f"it holds whole numbers beyond {EXACT:,}, of which neighbours can't be told apart"]
 
 
 @dataclass(frozen=True, eq=False)

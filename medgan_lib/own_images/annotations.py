@@ -92,6 +92,8 @@ def check_masks(
             wrong.append(f"{mask.path.name} is a JPEG, which changes values; save masks as PNG or NIfTI")
         elif mask.channels != 1:
             wrong.append(f"{mask.path.name} has colours; save the number of the class in each pixel")
+        elif abs(own).max() > files.image.EXACT:
+            wrong.append(f"{mask.path.name} has numbers beyond {files.image.EXACT:,}, which can't be told apart")
         elif (own != own.round()).any() or len(own) > MOST_CLASSES:
             what = f"{len(own)} different values" if (own == own.round()).all() else "values that aren't whole numbers"
             wrong.append(f"{mask.path.name} has {what}; masks hold at most {MOST_CLASSES} whole numbers")

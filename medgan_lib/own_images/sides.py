@@ -19,6 +19,7 @@ from medgan_lib.cohorts import Window
 MULTIPLE = 8  # of which the padded sizes are multiples
 HU_WINDOW = (-1024.0, 3071.0)  # what 12 bits of CT can hold; a window never reaches beyond
 TAILS = (0.1, 99.9)  # percentiles, the window of signals and 16-bit pictures
+UNSTATED = ("nifti", "tiff")  # kinds of files in which nothing says HU
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luminance, ITU-R BT.601
 
 
@@ -108,6 +109,11 @@ def settle(letter: str, entries: list[Entry], training: list[Entry], prefix: str
             low, high = map(float, tails) if tails[0] < tails[1] else (low, high)
         if not low < high:
             raise ValueError(f"{prefix}all training images have the same single value ({training[0].low:g})")
+    if units == "HU" and (bare := [entry.name for entry in entries if entry.kind in UNSTATED]):
+        notes.append(
+            f"{prefix}{few(bare)}: nothing in such files says that they are in HU; they count as HU because values are "
+            f"at or below {files.image.AIR:g}, which the phase of an MR signal can be, too"
+        )
     notes.append(f"{prefix}{units}, window {low:g} to {high:g}; what lies outside is clipped for networks")
     return Side(letter, units, Window(low, high), channels, tuple(replace(entry, sample=None) for entry in entries))
 

@@ -8,7 +8,8 @@
 | ``labels.csv`` beside them, columns name, label, subject | ``label``; images of one subject stay in one split |
 | ``masks/`` beside them, a file for each image | ``mask``: bool, or int64 if it holds more than two values |
 
-Every file or series is a subject unless labels.csv says otherwise.
+Images whose names differ only by a modality, or that share a BIDS subject, are one subject; every other file or series
+is one of its own, unless labels.csv says otherwise.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from medgan_lib.own_images.annotations import (
 )
 from medgan_lib.own_images.sides import Entry, Side, common, few, settle, text
 from medgan_lib.own_images.split import split_subjects
+from medgan_lib.own_images.subjects import by_name
 
 SAMPLES = 2**24  # values from which the percentiles of windows are taken, in all
 
@@ -126,11 +128,8 @@ def _survey(root: Path, stamp: tuple) -> Survey:
     names = list(dict.fromkeys(entry.name for entries in domains.values() for entry in entries))
     labels, classes = labelled(label_of, subjects_of, names)
     mask_values = check_masks(masks, domains, kind, notes) if mask_paths else ()
-    keys = {
-        key_of(kind, part, e.name): subjects_of.get(e.name, e.name)
-        for part, entries in domains.items()
-        for e in entries
-    }
+    people = subjects_of or by_name({part: [e.name for e in some] for part, some in domains.items()}, kind, notes)
+    keys = {key_of(kind, part, e.name): people[e.name] for part, entries in domains.items() for e in entries}
     splits, numbers = split_subjects(keys, kind, notes)
     sides = {}
     for part, entries in domains.items():

@@ -1,0 +1,208 @@
+"""Read TIFF: what its axes, samples and numbers mean by its tags, ImageJ's and OME's descriptions."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image as Pillow
+
+from .image import MAX_VALUES, UNITS, Image, guess_units, inexact, too_large
+
+# The key of the text in a PNG or TIFF written here that says what a stored number means, see `writing`.
+MEANING = "medgan_lib"
+DEPTHS = {np.dtype(np.uint8): "intensity 0-255", np.dtype(np.uint16): "intensity 0-65535"}
+PLAIN = ("NONE", "DEFLATE", "ADOBE_DEFLATE", "PACKBITS", "LZMA")  # what tifffile unpacks without imagecodecs
+WHOLE = (1, 2)  # predictors: none, and differences of whole numbers
+PAGES, SLICES = "IQ", "ZIQ"  # axes that nothing names, and those that may be slices
+ORIENTATION, DESCRIPTION, NODATA = 274, 270, 42113
+ASSOCIATED = 1  # transparency by which the colours have been multiplied
+
+
+def read(path: Path) -> Image:
+    """A TIFF of one picture, or of slices as a volume. ValueError: the reason why it can't be used."""
+    notes: list[str] = []
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = chosen(file, notes)
+            page = series.keyframe
+            colour = samples(page, notes)
+            stored = decoded(path, file, series, page, notes)
+            meaning, calibrated = meant(page, notes), calibration(file, notes)
+            empty = page.tags.get(NODATA)
+    except (tifffile.TiffFileError, IndexError, KeyError) as error:
+        raise ValueError("not a TIFF picture, whatever its name says") from error
+    notes += inexact(stored)
+    units = DEPTHS.get(stored.dtype)
+    values = np.moveaxis(stored, -1, 0) if colour else stored[None]
+    if colour and (values == values[:1]).all():
+        values = values[:1]
+    if len(stored) == 1:
+        values = values[:, 0]
+    if meaning:
+        units, per_unit, low = meaning
+        values = values.astype(np.float64) / per_unit + low
+    elif calibrated:
+        units, values = None, values.astype(np.float64) * calibrated[1] + calibrated[0]
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    if empty is not None:
+        values[values == np.float32(str(empty.value).strip("\0 "))] = np.nan
+    if units is None:
+        units = guess_units(values) if np.isfinite(values).any() else "signal"
+    return Image(values, None, units, path, "tiff", colour=colour, notes=tuple(dict.fromkeys(notes)))
+
+
+def chosen(file: tifffile.TiffFile, notes: list[str]) -> tifffile.TiffPageSeries:
+    """The one image or stack of slices in a file; smaller copies of it are left out."""
+    found = [series for series in file.series if not series.keyframe.is_reduced] or list(file.series)
+    if len(found) > 1:
+        shapes = "; ".join(" x ".join(map(str, series.shape)) for series in found[:4])
+        raise ValueError(f"it holds {len(found)} images of different sizes or kinds ({shapes}); save them one by one")
+    series = found[0]
+    if len(file.series) > 1 or len(series.levels) > 1:
+        notes.append("smaller copies of the image (a thumbnail or pyramid) are left out")
+    if series.is_multifile:
+        raise ValueError("it is one of several files that hold an image together; save the image as one file")
+    if math.prod(series.shape) > MAX_VALUES:
+        raise too_large(series.shape)
+    layers = [(axis, n) for axis, n in zip(series.axes, series.shape, strict=True) if axis not in "YXS" and n > 1]
+    if any(axis not in SLICES for axis, _ in layers) or len(layers) > 1:
+        told = ", ".join(f"{n} {tifffile.TIFF.AXES_NAMES.get(axis, axis)}s" for axis, n in layers)
+        raise ValueError(f"its axes are {series.axes} ({told}): save each channel, time point or stack as its own file")
+    if layers and layers[0][0] in PAGES:
+        notes.append(f"its {layers[0][1]} pages are taken as slices, as nothing says what they are")
+    return series
+
+
+def name(value: int) -> str:
+    """Name of a tag's value; its number where TIFF has none for it."""
+    return getattr(value, "name", str(value))
+
+
+def samples(page: tifffile.TiffPage, notes: list[str]) -> bool:
+    """Whether a page has colours. ValueError where it has channels of which nothing says what they are."""
+    kind, count, extra = name(page.photometric), page.samplesperpixel, tuple(map(int, page.extrasamples))
+    own = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "CFA": 1, "SEPARATED": 4}.get(kind, 3)
+    if count == own:
+        if kind == "SEPARATED":
+            notes.append("its printing colours (CMYK) are turned into RGB")
+        return own >= 3 or kind == "PALETTE"
+    if count == own + 1 and extra in ((), (ASSOCIATED,), (2,)) and own in (1, 3) and (extra or own == 3):
+        notes.append("its transparency is left out")
+        return own == 3 or kind == "PALETTE"
+    raise ValueError(f"it has {count} samples a pixel ({kind.lower()}): save each channel as a file of its own")
+
+
+def decoded(
+    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries, page: tifffile.TiffPage, notes: list[str]
+) -> np.ndarray:
+    """(pages, h, w) or (pages, h, w, 3): stored numbers, bright for high ones, upright."""
+    bits, kind = page.bitspersample, name(page.photometric)
+    if page.dtype is None or page.dtype.kind not in "iufb":
+        raise ValueError(f"its numbers are {page.dtype or f'of {bits} bits'}; only real numbers can be read")
+    turn = page.tags.get(ORIENTATION)
+    turn = 1 if turn is None else int(turn.value)
+    simple = kind in ("MINISBLACK", "MINISWHITE", "RGB") and name(page.compression) in PLAIN
+    if simple and int(page.predictor) in WHOLE and bits not in (1, 2, 4):
+        stored = layered(series)[..., : 3 if page.samplesperpixel >= 3 else None]
+        stored = upright(stored, turn)
+        if page.samplesperpixel == 2:
+            raise ValueError("its grey has transparency at a depth that can't be read; save it without")
+    else:
+        stored = by_pillow(path, page, [one.index for one in series.pages], notes)
+    if turn != 1:
+        notes.append("turned upright as its orientation tag asks")
+    if kind == "MINISWHITE":
+        notes.append("stored with dark as high (min-is-white): inverted")
+        if stored.dtype.kind != "u":
+            raise ValueError(f"dark is stored as high (min-is-white) as {stored.dtype}; invert it when you save it")
+        if not (bits <= 8 and not simple) and bits > 4:
+            stored = (2**bits - 1 - stored.astype(np.int64)).astype(stored.dtype)
+    if bits < 8:
+        notes.append(f"{bits} bits are stretched to 0-255")
+    return stored
+
+
+def layered(series: tifffile.TiffPageSeries) -> np.ndarray:
+    """(pages, h, w) or (pages, h, w, samples) of what tifffile unpacks."""
+    axes, array = series.axes, series.asarray()
+    kept = [n for n, axis in enumerate(axes) if axis in "YXS" or array.shape[n] > 1]
+    array = array.reshape([array.shape[n] for n in kept])
+    axes = "".join(axes[n] for n in kept)
+    if "S" in axes:
+        array = np.moveaxis(array, axes.index("S"), -1)
+    one = array[None] if not set(axes) & set(SLICES) else array
+    return np.ascontiguousarray(one).astype(one.dtype.newbyteorder("="))
+
+
+def by_pillow(path: Path, page: tifffile.TiffPage, pages: Sequence[int], notes: list[str]) -> np.ndarray:
+    """The same by Pillow, which unpacks more, but 16-bit colours only at 8 bits. It turns pages upright."""
+    if page.samplesperpixel > 1 and page.bitspersample > 8:
+        raise ValueError(f"colours of {page.bitspersample} bits packed as {name(page.compression)} can't be read")
+    found = []
+    with Pillow.open(path, formats=("TIFF",)) as picture:
+        for number in pages:
+            picture.seek(number)
+            if picture.mode in ("LA", "PA", "1"):
+                array = np.array(picture.convert("L" if picture.mode != "PA" else "RGB"))
+            elif picture.mode in ("RGBA", "P", "CMYK", "YCbCr", "LAB"):
+                array = np.array(picture.convert("RGB"))
+            elif picture.mode in ("L", "RGB", "I", "F") or picture.mode.startswith("I;16"):
+                array = np.array(picture)
+            else:
+                raise ValueError(f"its colours are stored as {picture.mode}, which can't be read")
+            found.append(array)
+    stored = np.stack(found)
+    whole, wanted = stored.dtype.kind in "iu", page.dtype.newbyteorder("=")
+    # Pillow holds 8 signed bits as unsigned, and 32 unsigned ones as signed.
+    if whole and stored.dtype.itemsize == wanted.itemsize:
+        return stored.view(wanted)
+    return stored.astype(wanted) if whole and page.bitspersample >= 8 else stored
+
+
+def upright(stored: np.ndarray, turn: int) -> np.ndarray:
+    """(pages, h, w, …) turned as TIFF's orientation tag, 1 to 8, says."""
+    if turn >= 5:
+        stored = stored.swapaxes(1, 2)
+    mirrored, reversed_ = turn in (2, 3, 6, 7), turn in (3, 4, 7, 8)
+    return np.ascontiguousarray(stored[:, :: -1 if reversed_ else 1, :: -1 if mirrored else 1])
+
+
+def calibration(file: tifffile.TiffFile, notes: list[str]) -> tuple[float, float] | None:
+    """Value of 0 and of a step that ImageJ gave to stored numbers. ValueError for a curve.
+
+    It keeps 16 signed bits as unsigned ones and a line that takes 32768 off (ij.measure.Calibration).
+    """
+    found = (file.imagej_metadata or {}) if file.is_imagej else {}
+    function = found.get("cf")
+    if function is None or int(function) == 20:  # 20: none
+        return None
+    if int(function) != 0:
+        raise ValueError(f"ImageJ gave it a curve of calibration (cf={function}); save it as 32 bits, with its values")
+    base, step = float(found.get("c0", 0)), float(found.get("c1", 1))
+    notes.append(f"ImageJ's calibration is applied: {base:g} + {step:g} x the stored number")
+    return base, step
+
+
+def meant(page: tifffile.TiffPage, notes: list[str]) -> tuple[str, float, float] | None:
+    """What `writing` left in a TIFF of its own about its numbers, see `meaning`; None in any other."""
+    found = page.tags.get(DESCRIPTION)
+    text = found.value if found is not None and isinstance(found.value, str) else ""
+    return meaning(text, notes) if text.startswith('{"' + MEANING) else None
+
+
+def meaning(text: str, notes: list[str]) -> tuple[str, float, float] | None:
+    """Units, steps per unit and the value of 0 in a text of `writing`; None, and a note, if it makes no sense."""
+    try:
+        found = json.loads(text)[MEANING]
+        units, per_unit, low = str(found["units"]), float(found["per_unit"]), float(found["low"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        units = ""
+    if units not in UNITS or not (math.isfinite(per_unit) and per_unit > 0 and math.isfinite(low)):
+        notes.append("its note on units can't be read and was left out")
+        return None
+    return units, per_unit, low
