@@ -85,7 +85,7 @@ def odd(header: nib.Nifti1Header, place: Grid) -> list[str]:
         shown = [" x ".join(f"{one:.4g}" for one in some[axes]) for some in (told, sizes)]
         notes.append(f"its voxels are {shown[0]} by pixdim and {shown[1]} by its affine, which is used")
     if min(place.spacing) < SMALLEST or max(place.spacing) > LARGEST:
-        shown = " x ".join(f"{one:.3g}" for one in place.spacing)
+        shown = " x ".join(f"{one:.4g}" for one in place.spacing)
         notes.append(f"its voxels are {shown} mm, if its header names the right unit (xyzt_units)")
     if int(header["intent_code"]) in STATISTICS:
         notes.append(f"its numbers are statistics by its header (intent: {header.get_intent()[0]})")

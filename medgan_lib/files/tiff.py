@@ -159,7 +159,7 @@ def by_pillow(path: Path, page: tifffile.TiffPage, pages: Sequence[int], notes: 
     stored = np.stack(found)
     whole, wanted = stored.dtype.kind in "iu", page.dtype.newbyteorder("=")
     # Pillow holds 8 signed bits as unsigned, and 32 unsigned ones as signed.
-    if whole and stored.dtype.itemsize == wanted.itemsize:
+    if whole and wanted.kind in "iu" and stored.dtype.itemsize == wanted.itemsize:
         return stored.view(wanted)
     return stored.astype(wanted) if whole and page.bitspersample >= 8 else stored
 

@@ -106,12 +106,13 @@ def _survey(root: Path, stamp: tuple) -> Survey:
     subjects_of, label_of = table(root / LABELS) if (root / LABELS).is_file() else ({}, {})
     mask_paths = listed(root / MASKS, "masks/", []) if (root / MASKS).is_dir() else {}
     broken: list[str] = []
+    told: dict[str, list[str]] = {}
     count = sum(map(len, parts.values()))
     domains = {
         part: [
             entry
             for name, path in paths.items()
-            if (entry := surveyed(name, path, root, SAMPLES // count, notes, broken))
+            if (entry := surveyed(name, path, root, SAMPLES // count, told, broken))
         ]
         for part, paths in parts.items()
     }
@@ -123,6 +124,7 @@ def _survey(root: Path, stamp: tuple) -> Survey:
             f"{len(broken)} of {count + len(mask_paths)} images in {root.name} can't be used; repair them or take "
             "them away:\n  " + "\n  ".join(broken)
         )
+    notes += grouped(told)
     if kind == "paired":
         compare_pairs(domains["A"], domains["B"], notes)
     names = list(dict.fromkeys(entry.name for entries in domains.values() for entry in entries))
@@ -204,22 +206,32 @@ def readable(path: Path, root: Path, broken: list[str]) -> files.Image | None:
         return None
 
 
-def surveyed(name: str, path: Path, root: Path, most: int, notes: list[str], broken: list[str]) -> Entry | None:
-    """What there is to know of an image before it is used, with a sample of at most ``most`` of its values."""
+def grouped(told: Mapping[str, list[str]]) -> list[str]:
+    """A line for every different note, with the images that it is about."""
+    return [f"{few(places)}: {note}" for note, places in told.items()]
+
+
+def surveyed(
+    name: str, path: Path, root: Path, most: int, told: dict[str, list[str]], broken: list[str]
+) -> Entry | None:
+    """What there is to know of an image before it is used, with a sample of at most ``most`` of its values.
+
+    ``told`` collects notes and the images that they are about, ``broken`` what can't be read.
+    """
     image = readable(path, root, broken)
     if image is None:
         return None
     where = path.relative_to(root).as_posix() if path != root else root.name
-    notes += [f"{where}: {note}" for note in image.notes]
     values = image.values
     low, high = float(values.min()), float(values.max())
-    if low == high:
-        notes.append(f"{where}: all its values are {low:g}; it is used as it is")
-    flat, most = values.ravel(), min(max(most, 256), 2**16)
-    pick = slice(None) if flat.size <= most else np.random.default_rng(0).integers(0, flat.size, most)
+    flat = [f"all its values are {low:g}; it is used as it is"] if low == high else []
+    for note in (*image.notes, *flat):
+        told.setdefault(note, []).append(where)
+    every, most = values.ravel(), min(max(most, 256), 2**16)
+    pick = slice(None) if every.size <= most else np.random.default_rng(0).integers(0, every.size, most)
     return Entry(
         name, path, image.size, image.spacing, image.units, image.kind, len(values), image.colour, low, high,
-        image.grid and image.grid.placed, flat[pick].copy(),
+        image.grid and image.grid.placed, every[pick].copy(),
     )  # fmt: skip
 
 

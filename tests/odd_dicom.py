@@ -1,0 +1,337 @@
+"""Odd DICOM, see `odd_files`. `slice_at` stores values + 1024 with slope 1 and intercept -1024, as a CT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from image_files import slice_at
+from odd_files import case
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+HU = np.array([[-1000, 0, 40], [60, 500, 1200]])
+
+
+def ct(folder: Path, values: np.ndarray = HU, **changes: Any) -> Path:
+    return slice_at(folder, 1, 0.0, values, **changes)
+
+
+def items(**fields: Any) -> Sequence:
+    one = Dataset()
+    for name, value in fields.items():
+        setattr(one, name, value)
+    return Sequence([one])
+
+
+@case("DICOM", "RescaleSlope, RescaleIntercept", values=HU[None] * 2 + 1024, units="HU", notes=0)
+def slope_of_two(folder):
+    return ct(folder, RescaleSlope=2, RescaleIntercept=-1024)
+
+
+@case("DICOM", "RescaleSlope, RescaleIntercept", refused="RescaleSlope is 0")
+def slope_of_zero(folder):
+    return ct(folder, RescaleSlope=0)
+
+
+@case("DICOM", "RescaleType", values=HU[None], units="signal", note="RescaleType MGML: its numbers are not HU")
+def iodine_map(folder):
+    return ct(folder, RescaleType="MGML")
+
+
+@case("DICOM", "RescaleType", values=HU[None], units="signal", note="RescaleType US: its numbers are not HU")
+def unspecified_rescale(folder):
+    return ct(folder, RescaleType="US")
+
+
+@case("DICOM", "RescaleType", values=HU[None], units="signal", note="RescaleType Z_EFF")
+def effective_atomic_number(folder):
+    return ct(folder, RescaleType="Z_EFF")
+
+
+@case("DICOM", "RescaleType", values=HU[None], units="HU", notes=0)
+def hounsfield_units_by_name(folder):
+    return ct(folder, RescaleType="HU")
+
+
+@case("DICOM", "ImageType: LOCALIZER", values=HU[None], units="signal", note="scout")
+def scout(folder):
+    return ct(folder, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+
+
+@case("DICOM", "CT without RescaleIntercept", values=HU[None] + 1024, units="signal", note="not HU")
+def ct_without_intercept(folder):
+    path = ct(folder)
+    data = pydicom.dcmread(path)
+    del data.RescaleIntercept, data.RescaleSlope
+    data.save_as(path)
+    return path
+
+
+def table(entries: list[int], first: int, bits: int, kind: str) -> Sequence:
+    made = items(LUTDescriptor=[len(entries), first, bits], ModalityLUTType=kind, LUTData=entries)
+    made[0]["LUTDescriptor"].VR, made[0]["LUTData"].VR = "US", "US"
+    return made
+
+
+def film(folder: Path, stored: np.ndarray, bits: int = 8, **changes: Any) -> Path:
+    """A radiograph: unsigned numbers without a slope."""
+    path = ct(folder, stored - 1024, Modality="CR", PixelRepresentation=0, BitsStored=bits, HighBit=bits - 1, **changes)
+    data = pydicom.dcmread(path)
+    del data.RescaleIntercept, data.RescaleSlope
+    data.save_as(path)
+    return path
+
+
+@case("DICOM", "ModalityLUTSequence", values=[[[500, 100], [7, 500]]], units="signal", note=r"Modality LUT, OD")
+def modality_table(folder):
+    return film(folder, np.array([[12, 11], [10, 30]]), ModalityLUTSequence=table([7, 100, 500], 10, 16, "OD"))
+
+
+@case("DICOM", "ModalityLUTSequence", values=[[[55, 155], [248, 55]]], units="signal", note="inverted")
+def modality_table_then_inverted(folder):
+    return film(folder, np.array([[12, 11], [10, 30]]), ModalityLUTSequence=table([7, 100, 200], 10, 8, "OD"),
+                PhotometricInterpretation="MONOCHROME1")  # fmt: skip
+
+
+@case("DICOM", "PhotometricInterpretation: MONOCHROME1", values=[[[255, 245], [235, 0]]], units="signal",
+      note="MONOCHROME1")  # fmt: skip
+def film_with_dark_as_high(folder):
+    return film(folder, np.array([[0, 10], [20, 255]]), PhotometricInterpretation="MONOCHROME1")
+
+
+@case("DICOM", "PhotometricInterpretation: MONOCHROME1", values=HU[None], units="HU", note="HU stay as they are")
+def ct_shown_with_dark_as_high(folder):
+    return ct(folder, PhotometricInterpretation="MONOCHROME1")
+
+
+@case("DICOM", "PhotometricInterpretation: others", refused="stored as PALETTE COLOR")
+def palette_of_dicom(folder):
+    return ct(folder, PhotometricInterpretation="PALETTE COLOR")
+
+
+@case("DICOM", "PhotometricInterpretation: others", refused="3 samples a pixel, which MONOCHROME2 hasn't")
+def grey_of_three_samples(folder):
+    return ct(folder, SamplesPerPixel=3)
+
+
+@case("DICOM", "PixelPaddingValue", values=[[[-1000, -1000, 40], [60, 500, 1200]]], units="HU", note="PixelPadding")
+def bright_padding(folder):
+    return ct(folder, np.array([[-1000, 3000, 40], [60, 500, 1200]]), PixelPaddingValue=4024)
+
+
+@case("DICOM", "PixelPaddingValue", values=[[[-1000, -3024, 40], [60, 500, 1200]]], units="HU", notes=0)
+def dark_padding(folder):
+    return ct(folder, np.array([[-1000, -3024, 40], [60, 500, 1200]]), PixelPaddingValue=-2000)
+
+
+@case("DICOM", "PixelPaddingValue", values=[[[40, 40, 40], [60, 40, 1200]]], units="HU", note="PixelPadding")
+def range_of_padding(folder):
+    path = ct(folder, np.array([[2000, 2500, 40], [60, 3000, 1200]]), PixelPaddingValue=3024)
+    data = pydicom.dcmread(path)
+    data.add_new("PixelPaddingRangeLimit", "SS", 4024)
+    data.save_as(path)
+    return path
+
+
+@case("DICOM", "BitsStored, HighBit", refused="12 bits end at bit 15, and all are used")
+def numbers_in_the_high_bits(folder):
+    path = film(folder, np.array([[16, 32], [48, 30000]]), 16)
+    data = pydicom.dcmread(path)
+    data.BitsStored, data.HighBit = 12, 15
+    data.save_as(path)
+    return path
+
+
+@case("DICOM", "BitsStored, HighBit", values=[[[16, 32], [48, 4095]]], units="signal", notes=0)
+def an_overlay_in_unused_bits(folder):
+    path = film(folder, np.array([[16, 32], [48, 4095]]), 12)
+    data = pydicom.dcmread(path)
+    stored = np.frombuffer(data.PixelData, "<u2").copy()
+    stored[::2] |= 0x8000
+    data.PixelData = stored.tobytes()
+    data.save_as(path)
+    return path
+
+
+@case("DICOM", "ImageType: MOSAIC", refused="a mosaic, many slices tiled")
+def mosaic(folder):
+    return ct(folder, Modality="MR", ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])
+
+
+@case("DICOM", "ImageType, ComplexImageComponent", values=HU[None], units="signal", note="the phase of the signal")
+def phase(folder):
+    return ct(folder, Modality="MR", ImageType=["ORIGINAL", "PRIMARY", "P", "ND"])
+
+
+@case("DICOM", "Modality: SEG", refused="a segmentation")
+def segmentation(folder):
+    return ct(folder, Modality="SEG")
+
+
+@case("DICOM", "Units", values=(HU[None] + 1024) * 3.5, units="Bq/ml", notes=0)
+def pet_in_becquerels(folder):
+    return ct(folder, Modality="PT", Units="BQML", RescaleSlope=3.5, RescaleIntercept=0)
+
+
+@case("DICOM", "Units", values=(HU[None] + 1024) * 3.5, units="signal", note="PET in CNTS")
+def pet_in_counts(folder):
+    return ct(folder, Modality="PT", Units="CNTS", RescaleSlope=3.5, RescaleIntercept=0)
+
+
+FRAMES = np.arange(24).reshape(3, 2, 4)
+
+
+def enhanced(folder: Path, values: np.ndarray = FRAMES, modality: str = "MR", order=(2, 0, 1), **fields: Any) -> Path:
+    """A multi-frame file whose frames lie at ``order``, 2 mm apart, frame n with slope n + 1 and intercept 10 n."""
+    path = slice_at(folder, 1, 0.0, values.reshape(-1, values.shape[-1]) - 1024, Modality=modality)
+    data = pydicom.dcmread(path)
+    for name in ("RescaleSlope", "RescaleIntercept", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        delattr(data, name)
+    data.NumberOfFrames, data.Rows = len(values), values.shape[1]
+    data.SharedFunctionalGroupsSequence = items(
+        PixelMeasuresSequence=items(PixelSpacing=[0.8, 0.6], SliceThickness=2),
+        PlaneOrientationSequence=items(ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
+    )
+    frames = []
+    for n, place in enumerate(order[: len(values)]):
+        group = items(
+            PlanePositionSequence=items(ImagePositionPatient=[0, 0, 2.0 * place]),
+            PixelValueTransformationSequence=items(RescaleSlope=n + 1, RescaleIntercept=10 * n, RescaleType="US"),
+        )[0]
+        frames.append(group)
+    data.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    for name, value in fields.items():
+        setattr(data, name, value)
+    data.save_as(path)
+    return path
+
+
+SCALED = np.stack([FRAMES[n] * (n + 1) + 10 * n for n in (1, 2, 0)])[None]  # from the feet up
+
+
+@case("DICOM", "PixelValueTransformationSequence", values=SCALED, units="signal", spacing=(2, 0.8, 0.6), notes=0)
+def enhanced_mr(folder):
+    return enhanced(folder)
+
+
+@case("DICOM", "PixelValueTransformationSequence", values=FRAMES[:1], units="signal", spacing=(0.8, 0.6), notes=0)
+def enhanced_mr_of_one_frame(folder):
+    return enhanced(folder, FRAMES[:1])
+
+
+@case("DICOM", "NumberOfFrames, PlanePositionSequence", refused="frame 2 lie at the same place")
+def two_echoes_in_one_file(folder):
+    return enhanced(folder, order=(0, 0, 1))
+
+
+@case("DICOM", "NumberOfFrames, PlanePositionSequence", refused="3 frames without places in space, as a film")
+def film_of_ultrasound(folder):
+    path = enhanced(folder, modality="US")
+    data = pydicom.dcmread(path)
+    del data.PerFrameFunctionalGroupsSequence, data.SharedFunctionalGroupsSequence
+    data.save_as(path)
+    return path
+
+
+def mapping(**fields: Any) -> Sequence:
+    return items(RealWorldValueIntercept=5.0, MeasurementUnitsCodeSequence=items(CodeValue="mm2/s"), **fields)
+
+
+@case("DICOM", "RealWorldValueMappingSequence", values=[[[25, 45], [65, 85]]], units="signal", note="in mm2/s")
+def real_world_values(folder):
+    return film(folder, np.array([[10, 20], [30, 40]]),
+                RealWorldValueMappingSequence=mapping(RealWorldValueSlope=2.0))  # fmt: skip
+
+
+@case("DICOM", "RealWorldValueMappingSequence", values=HU[None], units="HU", note="which is not applied")
+def real_world_values_beside_a_slope(folder):
+    return ct(folder, RealWorldValueMappingSequence=mapping(RealWorldValueSlope=2.0))
+
+
+def dose(folder: Path, **fields: Any) -> Path:
+    path = enhanced(folder, modality="RTDOSE")
+    data = pydicom.dcmread(path)
+    del data.PerFrameFunctionalGroupsSequence, data.SharedFunctionalGroupsSequence
+    data.ImagePositionPatient, data.ImageOrientationPatient = [0, 0, 10], [1, 0, 0, 0, 1, 0]
+    data.PixelSpacing, data.GridFrameOffsetVector = [0.8, 0.6], [0, 3, 6]
+    for name, value in fields.items():
+        setattr(data, name, value)
+    data.save_as(path)
+    return path
+
+
+@case("DICOM", "DoseGridScaling, DoseUnits", values=FRAMES[None] * 0.25, units="Gy", spacing=(3, 0.8, 0.6), notes=0)
+def dose_in_gray(folder):
+    return dose(folder, DoseGridScaling=0.25, DoseUnits="GY")
+
+
+@case("DICOM", "DoseGridScaling, DoseUnits", values=FRAMES[None] * 0.25, units="signal", note="RELATIVE, not Gy")
+def relative_dose(folder):
+    return dose(folder, DoseGridScaling=0.25, DoseUnits="RELATIVE")
+
+
+@case("DICOM", "DoseGridScaling, DoseUnits", refused="a dose without DoseGridScaling")
+def dose_without_scaling(folder):
+    return dose(folder, DoseUnits="GY")
+
+
+@case("DICOM", "GridFrameOffsetVector", values=FRAMES[None, ::-1], units="Gy", spacing=(3, 0.8, 0.6))
+def dose_from_the_head_down(folder):
+    return dose(folder, DoseGridScaling=1, DoseUnits="GY", GridFrameOffsetVector=[10, 7, 4])
+
+
+@case("DICOM", "GantryDetectorTilt, ImagePositionPatient", note="14.0 degrees from right angles", units="HU")
+def tilted_gantry(folder):
+    for n in range(3):
+        slice_at(folder, n, 2.0 * n, HU, position=(0.0, 0.5 * n), GantryDetectorTilt=14)
+    return folder
+
+
+@case("DICOM", "GantryDetectorTilt, ImagePositionPatient", refused="lies .* mm beside the others")
+def a_slice_moved_aside(folder):
+    for n, aside in enumerate((0.0, 0.0, 10.0, 0.0)):
+        slice_at(folder, n, 2.0 * n, HU, position=(aside, 0.0))
+    return folder
+
+
+@case("DICOM", "ImageOrientationPatient", note="no direction .*: taken as axial", units="HU")
+def a_series_without_direction(folder):
+    for n in range(3):
+        path = slice_at(folder, n, 2.0 * n, HU)
+        data = pydicom.dcmread(path)
+        del data.ImageOrientationPatient
+        data.save_as(path)
+    return folder
+
+
+@case("DICOM", "ImageOrientationPatient", refused="no two unit vectors at right angles")
+def directions_that_are_none(folder):
+    return slice_at(folder, 1, 0.0, HU, orientation=(1, 0, 0, 1, 0, 0))
+
+
+@case("DICOM", "ImagerPixelSpacing, PixelAspectRatio", spacing=(0.2, 0.2), note="at the detector", units="signal")
+def spacing_at_the_detector(folder):
+    path = film(folder, np.array([[0, 10], [20, 255]]), ImagerPixelSpacing=[0.2, 0.2])
+    data = pydicom.dcmread(path)
+    del data.PixelSpacing
+    data.save_as(path)
+    return path
+
+
+@case("DICOM", "ImagerPixelSpacing, PixelAspectRatio", note=r"not square \(2 : 1\)", units="signal")
+def long_pixels(folder):
+    path = film(folder, np.array([[0, 10], [20, 255]]), PixelAspectRatio=[2, 1])
+    data = pydicom.dcmread(path)
+    del data.PixelSpacing
+    data.save_as(path)
+    return path
+
+
+@case("DICOM", "AnatomicalOrientationType", values=HU[None], units="HU", note="QUADRUPED")
+def a_mouse(folder):
+    return ct(folder, AnatomicalOrientationType="QUADRUPED")
+
+
