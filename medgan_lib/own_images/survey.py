@@ -116,9 +116,12 @@ def _survey(root: Path, stamp: tuple) -> Survey:
         ]
         for part, paths in parts.items()
     }
-    masks = {
-        name: as_mask(path, image) for name, path in mask_paths.items() if (image := readable(path, root, broken))
-    }
+    masks = {}
+    for name, path in mask_paths.items():
+        if image := readable(path, root, broken):
+            masks[name] = as_mask(path, image)
+            for note in image.notes:
+                told.setdefault(note, []).append(f"{MASKS}/{path.name}")
     if broken:
         raise ValueError(
             f"{len(broken)} of {count + len(mask_paths)} images in {root.name} can't be used; repair them or take "
