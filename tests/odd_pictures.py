@@ -253,7 +253,7 @@ def two_photos(folder):
 
 @case("PNG, JPEG", "palette, CMYK", values=COLOUR.transpose(2, 0, 1), units="intensity 0-255", notes=0)
 def palette(folder):
-    image = Pillow.fromarray(GREY, "P")
+    image = Pillow.frombytes("P", (5, 4), GREY.tobytes())
     image.putpalette(COLOUR.tobytes())
     return picture(folder, image)
 

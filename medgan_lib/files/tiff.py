@@ -31,7 +31,7 @@ def read(path: Path) -> Image:
             series = chosen(file, notes)
             page = series.keyframe
             colour = samples(page, notes)
-            stored = decoded(path, file, series, page, notes)
+            stored = decoded(path, series, page, notes)
             meaning, calibrated = meant(page, notes), calibration(file, notes)
             empty = page.tags.get(NODATA)
     except (tifffile.TiffFileError, IndexError, KeyError) as error:
@@ -97,30 +97,29 @@ def samples(page: tifffile.TiffPage, notes: list[str]) -> bool:
     raise ValueError(f"it has {count} samples a pixel ({kind.lower()}): save each channel as a file of its own")
 
 
-def decoded(
-    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries, page: tifffile.TiffPage, notes: list[str]
-) -> np.ndarray:
+def decoded(path: Path, series: tifffile.TiffPageSeries, page: tifffile.TiffPage, notes: list[str]) -> np.ndarray:
     """(pages, h, w) or (pages, h, w, 3): stored numbers, bright for high ones, upright."""
     bits, kind = page.bitspersample, name(page.photometric)
     if page.dtype is None or page.dtype.kind not in "iufb":
         raise ValueError(f"its numbers are {page.dtype or f'of {bits} bits'}; only real numbers can be read")
     turn = page.tags.get(ORIENTATION)
     turn = 1 if turn is None else int(turn.value)
-    simple = kind in ("MINISBLACK", "MINISWHITE", "RGB") and name(page.compression) in PLAIN
-    if simple and int(page.predictor) in WHOLE and bits not in (1, 2, 4):
-        stored = layered(series)[..., : 3 if page.samplesperpixel >= 3 else None]
-        stored = upright(stored, turn)
-        if page.samplesperpixel == 2:
-            raise ValueError("its grey has transparency at a depth that can't be read; save it without")
+    simple = kind in ("MINISBLACK", "MINISWHITE", "RGB") and page.samplesperpixel != 2 and bits not in (1, 2, 4)
+    simple = simple and name(page.compression) in PLAIN and int(page.predictor) in WHOLE
+    if simple:
+        stored = upright(layered(series)[..., : 3 if page.samplesperpixel >= 3 else None], turn)
     else:
-        stored = by_pillow(path, page, [one.index for one in series.pages], notes)
+        stored = by_pillow(path, page, [one.index for one in series.pages if one is not None], notes)
+    layers = math.prod(n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in "YXS")
+    if len(stored) != layers:
+        raise ValueError(f"it says that it holds {layers} pages, but has {len(stored)}")
     if turn != 1:
         notes.append("turned upright as its orientation tag asks")
     if kind == "MINISWHITE":
         notes.append("stored with dark as high (min-is-white): inverted")
-        if stored.dtype.kind != "u":
-            raise ValueError(f"dark is stored as high (min-is-white) as {stored.dtype}; invert it when you save it")
-        if not (bits <= 8 and not simple) and bits > 4:
+        if simple or bits > 8:  # Pillow has inverted up to 8 bits by itself
+            if stored.dtype.kind != "u":
+                raise ValueError(f"dark is stored as high (min-is-white) as {stored.dtype}; invert it when you save it")
             stored = (2**bits - 1 - stored.astype(np.int64)).astype(stored.dtype)
     if bits < 8:
         notes.append(f"{bits} bits are stretched to 0-255")
