@@ -136,7 +136,7 @@ def range_of_padding(folder):
     return path
 
 
-@case("DICOM", "BitsStored, HighBit", refused="12 bits end at bit 15, and all are used")
+@case("DICOM", "BitsStored, HighBit", refused="more than its 12 bits up to bit 15")
 def numbers_in_the_high_bits(folder):
     path = film(folder, np.array([[16, 32], [48, 30000]]), 16)
     data = pydicom.dcmread(path)
@@ -145,13 +145,28 @@ def numbers_in_the_high_bits(folder):
     return path
 
 
-@case("DICOM", "BitsStored, HighBit", values=[[[16, 32], [48, 4095]]], units="signal", notes=0)
+@case("DICOM", "BitsStored, HighBit", values=[[[16, 32], [48, 4095]]], units="signal", note="an overlay")
 def an_overlay_in_unused_bits(folder):
     path = film(folder, np.array([[16, 32], [48, 4095]]), 12)
     data = pydicom.dcmread(path)
     stored = np.frombuffer(data.PixelData, "<u2").copy()
     stored[::2] |= 0x8000
     data.PixelData = stored.tobytes()
+    data.add_new(0x60000102, "US", 15)
+    data.save_as(path)
+    return path
+
+
+@case("DICOM", "BitsStored, HighBit", refused="more than its 12 bits up to bit 11")
+def numbers_beyond_their_bits(folder):
+    return ct(folder, np.array([[-3024, 3976], [0, 0]]), BitsStored=12, HighBit=11)
+
+
+@case("DICOM", "BitsStored, HighBit", refused="header lacks BitsStored")
+def bits_that_nobody_told(folder):
+    path = ct(folder)
+    data = pydicom.dcmread(path)
+    del data.BitsStored
     data.save_as(path)
     return path
 
@@ -179,6 +194,60 @@ def pet_in_becquerels(folder):
 @case("DICOM", "Units", values=(HU[None] + 1024) * 3.5, units="signal", note="PET in CNTS")
 def pet_in_counts(folder):
     return ct(folder, Modality="PT", Units="CNTS", RescaleSlope=3.5, RescaleIntercept=0)
+
+
+@case("DICOM", "Units", values=HU[None] + 1024, units="signal", note="BQML without a scale, not Bq/ml")
+def pet_without_a_slope(folder):
+    path = ct(folder, Modality="PT", Units="BQML")
+    data = pydicom.dcmread(path)
+    del data.RescaleIntercept, data.RescaleSlope
+    data.save_as(path)
+    return path
+
+
+@case("DICOM", "PhotometricInterpretation: MONOCHROME1", values=(HU[None] + 1024) / 100, units="signal",
+      note="its numbers stay as they are")  # fmt: skip
+def uptake_shown_with_dark_as_high(folder):
+    return ct(folder, Modality="PT", Units="GML", RescaleSlope=0.01, RescaleIntercept=0,
+              PhotometricInterpretation="MONOCHROME1")  # fmt: skip
+
+
+def mixed(folder: Path, second: dict[str, Any], **first: Any) -> Path:
+    """Three slices, of which the one in the middle differs."""
+    for n in range(3):
+        slice_at(folder, n, 2.0 * n, HU, **(first | (second if n == 1 else {})))
+    return folder
+
+
+@case("DICOM", "Units", refused="hold different things .in GML, scaled; in CNTS, scaled")
+def a_series_of_two_units(folder):
+    return mixed(folder, {"Units": "CNTS"}, Modality="PT", Units="GML")
+
+
+@case("DICOM", "ImageType, ComplexImageComponent", refused="hold different things .scaled; phase, scaled")
+def a_series_of_magnitude_and_phase(folder):
+    return mixed(folder, {"ImageType": ["ORIGINAL", "PRIMARY", "P"]}, Modality="MR",
+                 ImageType=["ORIGINAL", "PRIMARY", "M"])  # fmt: skip
+
+
+@case("DICOM", "ImageType, ComplexImageComponent", values=HU[None], units="signal", note="the real part")
+def real_part_as_philips_writes_it(folder):
+    return ct(folder, Modality="MR", ImageType=["ORIGINAL", "PRIMARY", "R_FFE", "R", "FFE"])
+
+
+@case("DICOM", "RescaleSlope, RescaleIntercept", refused="hold different things .scaled; no scale")
+def a_slice_without_a_slope(folder):
+    mixed(folder, {}, Modality="MR")
+    data = pydicom.dcmread(folder / "001.dcm")
+    del data.RescaleIntercept, data.RescaleSlope
+    data.save_as(folder / "001.dcm")
+    return folder
+
+
+@case("DICOM", "PixelPaddingValue", values=[[[1072, 40], [40, 40]]], units="HU", notes=0)
+def padding_that_no_number_is(folder):
+    return ct(folder, np.array([[1072, 40], [40, 40]]), BitsStored=12, HighBit=11, PixelRepresentation=0,
+              PixelPaddingValue=-2000)  # fmt: skip
 
 
 FRAMES = np.arange(24).reshape(3, 2, 4)
@@ -249,6 +318,39 @@ def real_world_values(folder):
 @case("DICOM", "RealWorldValueMappingSequence", values=HU[None], units="HU", note="which is not applied")
 def real_world_values_beside_a_slope(folder):
     return ct(folder, RealWorldValueMappingSequence=mapping(RealWorldValueSlope=2.0))
+
+
+@case("DICOM", "RealWorldValueMappingSequence", values=(HU[None] + 1024) * 2 + 5, units="signal", note="in mm2/s")
+def uptake_by_real_world_values(folder):
+    path = ct(folder, Modality="PT", Units="BQML", RealWorldValueMappingSequence=mapping(RealWorldValueSlope=2.0))
+    data = pydicom.dcmread(path)
+    del data.RescaleIntercept, data.RescaleSlope
+    data.save_as(path)
+    return path
+
+
+@case("DICOM", "NumberOfFrames, PlanePositionSequence", refused="floating-point numbers")
+def a_parametric_map(folder):
+    path = film(folder, np.array([[10, 20], [30, 40]]))
+    data = pydicom.dcmread(path)
+    del data.PixelData
+    data.FloatPixelData = np.zeros(4, np.float32).tobytes()
+    data.save_as(path)
+    return path
+
+
+@case("DICOM", "ModalityLUTSequence", refused="lookup table .Modality LUT. can't be read")
+def an_empty_table(folder):
+    path = film(folder, np.array([[12, 11], [10, 30]]), ModalityLUTSequence=table([7, 100], 10, 16, "OD"))
+    data = pydicom.dcmread(path)
+    del data.ModalityLUTSequence[0].LUTData
+    data.save_as(path)
+    return path
+
+
+@case("DICOM", "GridFrameOffsetVector", refused="begins neither with 0 nor with the place")
+def dose_at_another_place(folder):
+    return dose(folder, DoseGridScaling=1, DoseUnits="GY", GridFrameOffsetVector=[20, 17, 14])
 
 
 def dose(folder: Path, **fields: Any) -> Path:

@@ -135,7 +135,8 @@ def clear_colours(folder):
     return tif(folder, np.dstack([COLOUR, GREY]), photometric="rgb", extrasamples=["unassalpha"])
 
 
-@case("TIFF", "SamplesPerPixel, ExtraSamples", values=COLOUR.transpose(2, 0, 1), units="intensity 0-255", notes=0)
+@case("TIFF", "SamplesPerPixel, ExtraSamples", values=COLOUR.transpose(2, 0, 1), units="intensity 0-255",
+      note="three planes are taken as colours")
 def planes_of_colour(folder):
     return tif(folder, COLOUR.transpose(2, 0, 1).copy(), photometric="rgb", planarconfig="separate")
 
@@ -150,7 +151,7 @@ def unsigned_32_bits(folder):
     return tif(folder, GREY.astype(np.uint32) + np.uint32(2**31))
 
 
-@case("TIFF", "SampleFormat, BitsPerSample", values=GREY[None] - 1000.0, units="HU", notes=0)
+@case("TIFF", "SampleFormat, BitsPerSample", values=GREY[None] - 1000.0, units="HU", note="HU only by its numbers")
 def signed_16_bits(folder):
     return tif(folder, GREY.astype(np.int16) - 1000)
 
@@ -168,6 +169,74 @@ def half_floats(folder):
 @case("TIFF", "SampleFormat, BitsPerSample", values=GREY[None] * 200.0, units="intensity 0-65535", notes=0)
 def big_endian_16_bits(folder):
     return tif(folder, (GREY.astype(np.uint16) * 200).astype(">u2"), byteorder=">")
+
+
+@case("TIFF", "SampleFormat, BitsPerSample", values=GREY[None] * 100.0, units="intensity 0-65535", notes=0)
+def twelve_bits(folder):
+    """Two numbers in three bytes, which no writer here packs."""
+    flat = (GREY.astype(int) * 100).ravel()
+    rows = [flat[n : n + 5] for n in range(0, 20, 5)]
+    packed = b""
+    for row in rows:
+        bits = "".join(f"{value:012b}" for value in row)
+        packed += int(bits.ljust(64, "0"), 2).to_bytes(8, "big")
+    path = tif(folder, np.frombuffer(packed, np.uint8).reshape(4, 8), photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags[256].overwrite(5)
+        file.pages[0].tags[258].overwrite(12)
+    return path
+
+
+@case("TIFF", "SampleFormat, BitsPerSample", refused="64 bits .* packed as LZW can't be read")
+def packed_doubles(folder):
+    path = tif(folder, GREY.astype(np.float64), metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags[259].overwrite(5)
+    return path
+
+
+@case("TIFF", "SampleFormat, BitsPerSample", refused="big-endian numbers packed as LZW can't be read")
+def packed_big_endian_numbers(folder):
+    path = tif(folder, GREY.astype(">i2"), byteorder=">", metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags[259].overwrite(5)
+    return path
+
+
+@case("TIFF", "series of several files or sizes", refused="does not hold all of its image")
+def ome_without_some_of_its_pages(folder):
+    path = folder / "a.ome.tif"
+    folder.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(path, np.ones((2, 4, 5), np.uint16), ome=True, metadata={"axes": "ZYX"}, photometric="minisblack")
+    path.write_bytes(path.read_bytes().replace(b'SizeZ="2"', b'SizeZ="5"'))
+    return path
+
+
+@case("TIFF", "axes: C, T and others", refused="axes are in the order YXZ")
+def depth_last(folder):
+    return tif(folder, np.arange(216, dtype=np.uint16).reshape(6, 6, 6), photometric="minisblack",
+               metadata={"axes": "YXZ"})  # fmt: skip
+
+
+@case("TIFF", "SamplesPerPixel, ExtraSamples", refused="its colours are float32")
+def a_volume_taken_for_colours(folder):
+    return tif(folder, np.zeros((3, 16, 12), np.float32), photometric="rgb", planarconfig="separate")
+
+
+@case("TIFF", "SamplesPerPixel, ExtraSamples", refused="its kind of colour")
+def a_mask_of_transparency(folder):
+    path = tif(folder, GREY, photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags[262].overwrite(4)
+    return path
+
+
+@case("TIFF", "ImageJ: cf, c0, c1", values=GREY[None] - 1000.0, units="HU", note="calibrated numbers stay")
+def imagej_shown_with_dark_as_high(folder):
+    path = imagej(folder, "cf=0\nc0=-32768.0\nc1=1.0\nvunit=Gray Value\n")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags[262].overwrite(0)
+    return path
 
 
 def imagej(folder: Path, function: str) -> Path:

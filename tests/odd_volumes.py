@@ -71,6 +71,16 @@ def two_equal_positions(folder):
     return nifti(folder, codes=(1, 2))
 
 
+@case("NIfTI", "qform against sform", values=VOLUME[None], units="signal", note="qform can't be read")
+def a_quaternion_that_is_none(folder):
+    return nifti(folder, codes=(1, 2), quatern_b=5)
+
+
+@case("NIfTI", "datatype", refused="header makes no sense .data code 77")
+def nifti_of_no_type(folder):
+    return nifti(folder, datatype=77)
+
+
 @case("NIfTI", "qform_code and sform_code 0", note="that its first axis goes left is a guess", units="signal")
 def no_position(folder):
     return nifti(folder, codes=(0, 0))
@@ -103,7 +113,7 @@ def a_map_of_z(folder):
     return nifti(folder, intent_code=5)
 
 
-@case("all", "values at or below -500 without units", values=VOLUME[None] - 1000, units="HU", notes=0)
+@case("all", "values at or below -500 without units", values=VOLUME[None] - 1000, units="HU", note="HU only by")
 def nifti_of_ct(folder):
     return nifti(folder, (VOLUME.T - 1000).astype(np.int16))
 
@@ -135,6 +145,21 @@ def npz_with_units(folder):
 @case("npz", "units, spacing", refused="units must be one of")
 def npz_with_other_units(folder):
     return npz(folder, values=VOLUME, units="stone")
+
+
+@case("npz", "shape", values=TALL[None], units="signal", notes=0)
+def npz_with_one_channel(folder):
+    return npz(folder, values=TALL[..., None])
+
+
+@case("npz", "shape", refused="a last axis of 4 may be channels")
+def npz_with_four_channels(folder):
+    return npz(folder, values=np.zeros((16, 12, 4), np.uint8))
+
+
+@case("npz", "units, spacing", values=TALL[None], units="intensity 0-65535", notes=0)
+def npz_of_big_endian_numbers(folder):
+    return npz(folder, values=TALL.astype(">u2"))
 
 
 @case("npz", "shape", values=VOLUME[None], units="signal", note="3 layers that come first are taken as slices")

@@ -99,6 +99,9 @@ def volume(path: Path, slices: list[Slice]) -> Image:
     for other in slices[1:]:
         if other.units != first.units or not np.allclose(other.geometry, first.geometry, atol=1e-3):
             raise ValueError(f"slices {first.name} and {other.name} differ in size, spacing, direction or units")
+        if other.quantity != first.quantity:
+            told = [", ".join(one.quantity) or "no scale" for one in (first, other)]
+            raise ValueError(f"slices {first.name} and {other.name} hold different things ({told[0]}; {told[1]})")
     normal = np.cross(first.along_row, first.along_column)
     slices = sorted(slices, key=lambda one: float(one.origin @ normal))
     first, last = slices[0], slices[-1]
@@ -134,7 +137,8 @@ def volume(path: Path, slices: list[Slice]) -> Image:
     values = where.from_file(unpadded(slices, notes).transpose(1, 3, 2, 0))
     spacing = where.spacing if first.spacing else None
     notes += sheared(where)
-    return Image(values, spacing, first.units, path, "dicom", colour=channels == 3, grid=where, notes=tuple(notes))
+    quantity = ", ".join(kind for kind in first.quantity if kind != "scaled")
+    return Image(values, spacing, first.units, path, "dicom", channels == 3, where, tuple(notes), quantity)
 
 
 def unpadded(slices: list[Slice], notes: list[str]) -> np.ndarray:
@@ -146,4 +150,6 @@ def unpadded(slices: list[Slice], notes: list[str]) -> np.ndarray:
         if values[padding].max() > darkest:
             notes.append("pixels where nothing was measured (PixelPaddingValue) get the smallest other value")
             return np.where(padding, darkest, values)
+    if padding.all():
+        notes.append("all its pixels are padding (PixelPaddingValue): nothing was measured")
     return values

@@ -11,11 +11,15 @@ import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, pixel_array
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 
-from .image import MAX_VALUES, too_large
+from .image import MAX_VALUES, inexact, too_large
 
 PARTS = {"P": "phase", "PHASE": "phase", "PHASE MAP": "phase", "R": "real part", "REAL": "real part",
          "I": "imaginary part", "IMAGINARY": "imaginary part"}  # fmt: skip
+NEEDED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel",
+          "PhotometricInterpretation")  # fmt: skip
+KNOWN = {"[hnsf'U]": "HU", "Gy": "Gy", "Bq/ml": "Bq/ml", "Bq/mL": "Bq/ml"}  # UCUM codes of units that we have
 
 
 def opened(path: Path, only: tuple[str, ...] | None = None) -> pydicom.Dataset:
@@ -32,14 +36,16 @@ def opened(path: Path, only: tuple[str, ...] | None = None) -> pydicom.Dataset:
 class Slice:
     """One frame: ``values`` float32 (channels, rows, columns), and where it lies.
 
-    ``name`` is that of the file, with the number of the frame where it holds several; ``padding`` bool (rows, columns)
-    says where nothing was measured. Directions are unit vectors, ``oriented`` unless they are a guess, and ``origin``
-    is in mm, both to the left, back and head.
+    ``name`` is that of the file, with the number of the frame where it holds several. ``quantity`` is what the numbers
+    are beyond their units, such as "phase", and whether they have a scale; slices of a volume share it. ``padding``
+    bool (rows, columns) says where nothing was measured. Directions are unit vectors, ``oriented`` unless they are a
+    guess, and ``origin`` is in mm, both to the left, back and head.
     """
 
     name: str
     values: np.ndarray
     units: str
+    quantity: tuple[str, ...]
     padding: np.ndarray
     oriented: bool
     along_row: np.ndarray
@@ -110,31 +116,37 @@ def frames(path: Path) -> list[Slice]:
         pixels = data.pixel_array
     except (RuntimeError, NotImplementedError, AttributeError) as error:
         syntax = data.file_meta.get("TransferSyntaxUID")
+        if syntax is None or not syntax.is_compressed:
+            raise ValueError(f"its pixels can't be unpacked ({error})") from error
         raise ValueError(
-            f"its pixels can't be decoded (compression {getattr(syntax, 'name', syntax)}); decompress it, "
-            "for instance by gdcmconv --raw or dcm2niix"
+            f"its pixels can't be decoded (compression {syntax.name}); decompress it, for instance by gdcmconv --raw "
+            "or dcm2niix"
         ) from error
-    bits, high = int(data.BitsStored), int(data.get("HighBit", data.BitsStored - 1))
-    if high != bits - 1 and not np.array_equal(pixels, pixel_array(data, correct_unused_bits=False)):
-        raise ValueError(f"its {bits} bits end at bit {high}, and all are used: where its numbers lie isn't clear")
+    pixels = pixels if count > 1 else pixels[None]
+    if len(pixels) != count or pixels.shape[1:3] != (data.Rows, data.Columns):
+        raise ValueError(f"its pixel data are {' x '.join(map(str, pixels.shape))}, and its header says otherwise")
+    common = unused_bits(data, pixels)
     found = []
-    for number, stored in enumerate(pixels if count > 1 else pixels[None]):
-        head, notes = Header(data, number), []
-        values, units, padding = valued(data, head, stored, notes)
+    for number, stored in enumerate(pixels):
+        head, notes = Header(data, number), list(common)
+        values, units, quantity = valued(data, head, stored, notes)
+        padding = padded(head, stored) if stored.ndim == 2 else np.zeros(stored.shape[:2], bool)
         name = path.name if count == 1 else f"{path.name}, frame {number + 1}"
-        found.append(Slice(name, values, units, padding, *placement(head, number, notes), tuple(notes)))
+        found.append(Slice(name, values, units, quantity, padding, *placement(head, number, notes), tuple(notes)))
     return found
 
 
 def described(data: pydicom.Dataset) -> int:
     """How many frames there are, after what can't be read was refused by its header."""
+    if "FloatPixelData" in data or "DoubleFloatPixelData" in data:
+        raise ValueError("its pixels are floating-point numbers (a parametric map); convert it to NIfTI")
     if "PixelData" not in data:
         raise ValueError("it holds no image (no pixel data)")
+    if lacking := [name for name in NEEDED if data.get(name) in (None, "")]:
+        raise ValueError(f"its header lacks {', '.join(lacking)}, so its pixels can't be read")
     head = Header(data, 0)
-    count, samples = head.whole("NumberOfFrames", 1), head.whole("SamplesPerPixel", 1)
-    shape, photometric = (count, samples, head.whole("Rows"), head.whole("Columns")), data.get(
-        "PhotometricInterpretation", ""
-    )
+    count, samples = head.whole("NumberOfFrames", 1), head.whole("SamplesPerPixel")
+    shape, photometric = (count, samples, head.whole("Rows"), head.whole("Columns")), data.PhotometricInterpretation
     if min(shape) < 1:
         raise ValueError(f"its header claims {' x '.join(map(str, shape))} values (frames, samples, rows, columns)")
     if data.get("Modality") == "SEG":
@@ -147,11 +159,11 @@ def described(data: pydicom.Dataset) -> int:
         raise ValueError(f"its colours are stored as {photometric}, which can't be read; save it as PNG")
     if samples != (3 if photometric == "RGB" else 1):
         raise ValueError(f"it has {samples} samples a pixel, which {photometric} hasn't")
-    if photometric == "RGB" and head.whole("BitsStored", 16) not in (8, 16):
-        raise ValueError(f"its colours have {head.whole('BitsStored', 16)} bits; 8 and 16 can be read")
-    placed = all(Header(data, n).get("ImagePositionPatient", "PlanePositionSequence") for n in range(min(count, 2)))
-    placed = (data.get("PerFrameFunctionalGroupsSequence") and placed) or data.get("GridFrameOffsetVector")
-    if count > 1 and not placed:
+    if photometric == "RGB" and (head.whole("BitsStored") not in (8, 16) or head.whole("PixelRepresentation")):
+        raise ValueError(f"its colours have {head.whole('BitsStored')} bits or signs; 8 and 16 without can be read")
+    positions = [Header(data, n).get("ImagePositionPatient", "PlanePositionSequence") for n in range(count)]
+    own = len(data.get("PerFrameFunctionalGroupsSequence") or []) == count and None not in positions
+    if count > 1 and not (own or data.get("GridFrameOffsetVector")):
         raise ValueError(
             f"it holds {count} frames without places in space, as a film does; save those you want as pictures, or "
             "convert it to NIfTI, for instance by dcm2niix"
@@ -159,106 +171,149 @@ def described(data: pydicom.Dataset) -> int:
     return count
 
 
+def unused_bits(data: pydicom.Dataset, pixels: np.ndarray) -> list[str]:
+    """A note on overlays in bits that numbers don't use. ValueError where the numbers themselves use them."""
+    bits, high = int(data.BitsStored), int(data.get("HighBit", data.BitsStored - 1))
+    if data.file_meta.TransferSyntaxUID.is_compressed or bits == int(data.BitsAllocated):
+        return []
+    if np.array_equal(pixels.reshape(-1), pixel_array(data, correct_unused_bits=False).reshape(-1)):
+        return []
+    overlays = {int(one.value) for one in data if one.tag.group >> 8 == 0x60 and one.tag.element == 0x0102}
+    if high == bits - 1 and any(bit >= bits for bit in overlays):
+        return ["an overlay in unused bits is left out"]
+    raise ValueError(f"its numbers need more than its {bits} bits up to bit {high} (BitsStored, HighBit)")
+
+
 def valued(
     data: pydicom.Dataset, head: Header, stored: np.ndarray, notes: list[str]
-) -> tuple[np.ndarray, str, np.ndarray]:
-    """Values float32 (channels, rows, columns), units and padding of stored numbers; notes on what was done."""
-    bits, signed = head.whole("BitsStored", 16), bool(data.get("PixelRepresentation"))
-    if str(data.get("LossyImageCompression", "")) == "01":
+) -> tuple[np.ndarray, str, tuple[str, ...]]:
+    """Values float32 (channels, rows, columns), units and quantity of stored numbers; notes on what was done."""
+    bits, signed = head.whole("BitsStored"), bool(data.PixelRepresentation)
+    lossy = data.file_meta.get("TransferSyntaxUID") in (JPEGBaseline8Bit, JPEGExtended12Bit)
+    if lossy or str(data.get("LossyImageCompression", "")) == "01":
         notes.append("it was compressed with losses")
     if data.PhotometricInterpretation == "RGB":
         values = np.moveaxis(stored, -1, 0).astype(np.float32)
-        return values, "intensity 0-255" if bits == 8 else "intensity 0-65535", np.zeros(values.shape[1:], bool)
-    base, top = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    if stored.min() < base or stored.max() > top:
-        raise ValueError(f"its numbers reach {stored.min()} to {stored.max()}, but {bits} bits hold {base} to {top}")
-    values, units, low, high = rescaled(data, head, stored, (base, top), notes)
+        return values, "intensity 0-255" if bits == 8 else "intensity 0-65535", ()
+    limits = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    values, units, quantity, ends = rescaled(data, head, stored, limits, notes)
     if data.PhotometricInterpretation == "MONOCHROME1":
-        if units == "signal":
-            values = (low + high) - values
+        if units == "signal" and not any(kind.startswith("in ") for kind in quantity):
+            values = sum(ends) - values
             notes.append("stored with dark as high (MONOCHROME1): inverted")
         else:
-            notes.append(f"meant to be shown with dark as high (MONOCHROME1); {units} stay as they are")
-    return values[None].astype(np.float32), units, padded(head, stored, bits)
+            what = units if units != "signal" else "its numbers"
+            notes.append(f"meant to be shown with dark as high (MONOCHROME1); {what} stay as they are")
+    return values[None].astype(np.float32), units, quantity
 
 
 def rescaled(
     data: pydicom.Dataset, head: Header, stored: np.ndarray, limits: tuple[int, int], notes: list[str]
-) -> tuple[np.ndarray, str, float, float]:
-    """Values and units of stored numbers, and what the smallest and largest number that could be stored become."""
-    modality, numbers = data.get("Modality"), stored.astype(np.float64)
-    ends = np.array(limits, float)
-    if part := next((PARTS[word] for word in (*head.words("ComplexImageComponent"), *head.words("ImageType")[2:3])
-                     if modality == "MR" and word in PARTS), None):  # fmt: skip
-        notes.append(f"its numbers are the {part} of the signal, not its strength")
-    if tables := data.get("ModalityLUTSequence"):
-        kind = str(tables[0].get("ModalityLUTType", "unspecified"))
-        notes.append(f"its numbers go through its lookup table (Modality LUT, {kind})")
-        depth = tables[0].LUTDescriptor[2]
-        return apply_modality_lut(stored, data).astype(np.float64), "HU" if kind == "HU" else "signal", 0, 2**depth - 1
+) -> tuple[np.ndarray, str, tuple[str, ...], tuple[float, float]]:
+    """Values, units and quantity of stored numbers, and what the least and greatest that could be stored become."""
+    modality = str(data.get("Modality"))
+    if "ModalityLUTSequence" in data:
+        return looked_up(data, stored, notes)
     if modality == "RTDOSE":
-        scaling = head.number("DoseGridScaling")
+        scaling, told = head.number("DoseGridScaling"), " ".join(head.words("DoseUnits"))
         if not scaling:
             raise ValueError("it is a dose without DoseGridScaling, so its numbers mean nothing")
-        gray = head.words("DoseUnits") == ["GY"]
-        if not gray:
-            notes.append(f"a dose in units {' '.join(head.words('DoseUnits')) or 'that it does not name'}, not Gy")
-        return numbers * scaling, "Gy" if gray else "signal", *(ends * scaling)
+        kind = () if told == "GY" else (f"in {told or 'units that it does not name'}",)
+        notes += [f"a dose {one}, not Gy" for one in kind]
+        return stored.astype(np.float64) * scaling, "signal" if kind else "Gy", kind, tuple(n * scaling for n in limits)
     sequence = "PixelValueTransformationSequence"
     slope, intercept = head.number("RescaleSlope", sequence), head.number("RescaleIntercept", sequence)
     if slope == 0:
         raise ValueError("its RescaleSlope is 0, so all its values are one")
-    mapped = head.items("RealWorldValueMappingSequence")
-    if mapped and slope is None and intercept is None:
-        slope, intercept = real_world(mapped, notes)
+    mapped, bare = head.items("RealWorldValueMappingSequence"), slope is None and intercept is None
+    units, kind = "signal", ()
+    if mapped and bare:
+        slope, intercept, units, kind = real_world(mapped, notes)
     elif mapped:
         notes.append("it has another scale, too (real-world values), which is not applied")
-    scaled = intercept is not None
+    if not kind and units == "signal":
+        units, kind = meant(modality, head, scaled=intercept is not None, notes=notes)
+    if slope in (None, 1):
+        notes += inexact(stored)
+    kind += ("scaled",) if slope is not None or intercept is not None else ()
     slope, intercept = 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
-    units = meant(str(modality), head, scaled, notes)
-    return numbers * slope + intercept, units, *(ends * slope + intercept)
+    values = stored.astype(np.float64) * slope + intercept
+    return values, units, kind, tuple(n * slope + intercept for n in limits)
 
 
-def real_world(items: list[pydicom.Dataset], notes: list[str]) -> tuple[float | None, float | None]:
-    """Slope and intercept of a single linear mapping; none, and a note, where it is a table or one of several."""
+def looked_up(
+    data: pydicom.Dataset, stored: np.ndarray, notes: list[str]
+) -> tuple[np.ndarray, str, tuple[str, ...], tuple[float, float]]:
+    """What a Modality LUT makes of stored numbers."""
+    try:
+        table = data.ModalityLUTSequence[0]
+        kind, depth = str(table.get("ModalityLUTType", "unspecified")), int(table.LUTDescriptor[2])
+        values = apply_modality_lut(stored, data).astype(np.float64)
+    except Exception as error:  # pydicom raises anything on a table that is short, empty or packed in another way
+        raise ValueError(f"its lookup table (Modality LUT) can't be read ({error})") from error
+    notes.append(f"its numbers go through its lookup table (Modality LUT, {kind})")
+    return values, "HU" if kind == "HU" else "signal", (f"LUT {kind}",), (0, 2**depth - 1)
+
+
+def real_world(
+    items: list[pydicom.Dataset], notes: list[str]
+) -> tuple[float | None, float | None, str, tuple[str, ...]]:
+    """Slope, intercept, units and quantity of a single linear mapping; none where it is a table or one of several."""
     slope = items[0].get("RealWorldValueSlope")
     if len(items) > 1 or slope is None:
         notes.append("its real-world values are a table or one of several scales, which are not applied")
-        return None, None
+        return None, None, "signal", ()
+    if float(slope) == 0:
+        raise ValueError("its RealWorldValueSlope is 0, so all its values are one")
     units = items[0].get("MeasurementUnitsCodeSequence") or [pydicom.Dataset()]
-    notes.append(f"its numbers are real-world values in {units[0].get('CodeValue', 'units that it does not name')}")
-    return float(slope), float(items[0].get("RealWorldValueIntercept", 0))
+    code = str(units[0].get("CodeValue", "units that it does not name"))
+    notes.append(f"its numbers are real-world values in {code}")
+    kind = () if code in KNOWN else (f"in {code}",)
+    return float(slope), float(items[0].get("RealWorldValueIntercept", 0)), KNOWN.get(code, "signal"), kind
 
 
-def meant(modality: str, head: Header, scaled: bool, notes: list[str]) -> str:
-    """Units of rescaled values. CT is HU only where nothing says otherwise (PS3.3 C.8.2.1.1)."""
+def meant(modality: str, head: Header, scaled: bool, notes: list[str]) -> tuple[str, tuple[str, ...]]:
+    """Units and quantity of rescaled values. CT is HU only where nothing says otherwise (PS3.3 C.8.2.1.1)."""
+    if modality == "MR":
+        sequence = "MRImageFrameTypeSequence"
+        words = [*head.words("ComplexImageComponent", sequence), *head.words("ImageType")[2:],
+                 *head.words("FrameType", sequence)[2:]]  # fmt: skip
+        heads = [word.partition("_")[0] for word in words if "_" in word]  # R_FFE
+        part = next((PARTS[word] for word in (*words, *heads) if word in PARTS), "")
+        if part:
+            notes.append(f"its numbers are the {part} of the signal, not its strength")
+        return "signal", (part,) if part else ()
     if modality in ("PT", "PET"):
         units = " ".join(head.words("Units"))
-        if units and units != "BQML":
-            notes.append(f"PET in {units}, not Bq/ml")
-        return "Bq/ml" if units == "BQML" else "signal"
+        if units == "BQML" and scaled:
+            return "Bq/ml", ()
+        units = f"{units or 'units that it does not name'}{'' if scaled else ' without a scale'}"
+        notes.append(f"PET in {units}, not Bq/ml")
+        return "signal", (f"in {units}",)
     if modality != "CT":
-        return "signal"
+        return "signal", ()
     kind = " ".join(head.words("RescaleType", "PixelValueTransformationSequence")) or "HU"
     if not scaled:
-        notes.append("CT without RescaleIntercept: its numbers are not HU")
+        kind, told = "no HU", "CT without RescaleIntercept"
     elif "LOCALIZER" in head.words("ImageType"):
-        notes.append("a scout (localizer): its numbers are not HU")
+        kind, told = "no HU", "a scout (localizer)"
     elif kind != "HU":
-        notes.append(f"CT with RescaleType {kind}: its numbers are not HU")
+        told = f"CT with RescaleType {kind}"
     else:
-        return "HU"
-    return "signal"
+        return "HU", ()
+    notes.append(f"{told}: its numbers are not HU")
+    return "signal", (f"in {kind}",)
 
 
-def padded(head: Header, stored: np.ndarray, bits: int) -> np.ndarray:
+def padded(head: Header, stored: np.ndarray) -> np.ndarray:
     """Where stored numbers say that nothing was measured. Writers confuse signs, so the field is read both ways."""
     first = head.number("PixelPaddingValue")
     if first is None:
         return np.zeros(stored.shape, bool)
     last = head.number("PixelPaddingRangeLimit")
     low, high = sorted((first, first if last is None else last))
-    turns = (0,) if last is not None else (0, 2**16, -(2**16), 2**bits, -(2**bits))
+    turn = 2 ** head.whole("BitsAllocated")
+    turns = (0,) if last is not None else (0, turn, -turn)
     return np.logical_or.reduce([(stored >= low + turn) & (stored <= high + turn) for turn in turns])
 
 
@@ -294,6 +349,12 @@ def placement(
         offsets = np.array(offsets if isinstance(offsets, pydicom.multival.MultiValue) else [offsets], float)
         if frame >= len(offsets):
             raise ValueError(f"it names places of {len(offsets)} frames (GridFrameOffsetVector) and has more")
-        origin = origin + (offsets[frame] - offsets[0]) * np.cross(rows, columns)
+        normal = np.cross(rows, columns)
+        if offsets[0] == 0:
+            origin = origin + offsets[frame] * normal
+        elif abs(normal[2]) > 0.99 and abs(offsets[0] - origin[2]) < 0.01:  # mm to the head (PS3.3 C.8.8.3.2)
+            origin = np.array([*origin[:2], offsets[frame]])
+        else:
+            raise ValueError("its GridFrameOffsetVector begins neither with 0 nor with the place of an axial frame")
     between = (float(size[0]), float(size[1])) if spacing else None
     return known is not None, rows, columns, between, abs(thickness or 1.0), origin

@@ -50,8 +50,8 @@ class Grid:
         return np.stack([*columns, self.affine @ [*start, 1]], 1)
 
     def _mm(self) -> float:
-        unit = self.header.get_xyzt_units()[0] if self.header is not None else "mm"
-        return {"meter": 1000.0, "micron": 0.001}.get(unit, 1.0)
+        code = int(self.header["xyzt_units"]) % 8 if self.header is not None else 2
+        return {1: 1000.0, 3: 0.001}.get(code, 1.0)  # metres and microns; NIfTI-1.1 knows no other
 
     def from_file(self, voxels: np.ndarray) -> np.ndarray:
         """(channels, i, j, k) in the order of the file -> (channels, *size)."""
@@ -118,7 +118,7 @@ class Image:
     ``spacing`` is mm along size, None where the file has none. Volumes are turned as `grid` says, and ``grid``
     remembers the order of the file. ``kind`` is nifti, dicom, png, jpeg, tiff or npz; ``colour`` says that the file
     stores three channels, even where they are equal and ``values`` therefore has one. ``notes`` are treatments that
-    the reader should know of.
+    the reader should know of, ``quantity`` what "signal" is where the file says so, such as "phase" or "in GML".
     """
 
     values: np.ndarray
@@ -129,6 +129,7 @@ class Image:
     colour: bool = False
     grid: Grid | None = None
     notes: tuple[str, ...] = ()
+    quantity: str = ""
 
     @property
     def name(self) -> str:
@@ -150,9 +151,12 @@ def without_suffix(name: str) -> str:
     return name.removesuffix(name[len(name) - len(suffix) :])
 
 
-def guess_units(values: np.ndarray) -> str:
-    """Units of numbers that come without: "HU" if any is at or below `AIR`, else "signal"."""
-    return "HU" if np.nanmin(values) <= AIR else "signal"
+def guess_units(values: np.ndarray, notes: list[str]) -> str:
+    """Units of numbers that come without: "HU" if any is at or below `AIR`, with a note, else "signal"."""
+    if not np.isfinite(values).any() or np.nanmin(np.where(np.isfinite(values), values, np.nan)) > AIR:
+        return "signal"
+    notes.append(f"HU only by its numbers, some at or below {AIR:g}, as those of an MR phase image can be, too")
+    return "HU"
 
 
 def too_large(shape: tuple[int, ...]) -> ValueError:

@@ -31,7 +31,7 @@ def read(path: Path) -> Image:
             head = file.read(544)
             header = parsed(head)
             shape, dtype = checked(header)
-            start = int(header["vox_offset"])
+            start = int(header["vox_offset"]) if np.isfinite(header["vox_offset"]) else -1
             if not len(header.binaryblock) <= start <= MOST_EXTRA:
                 raise ValueError(f"its header says that the voxels begin at byte {start}")
             need = start + math.prod(shape) * dtype.itemsize
@@ -52,14 +52,14 @@ def read(path: Path) -> Image:
         raise ValueError(
             f"its slope is {header['scl_slope']:g} and its intercept {header['scl_inter']:g}: its values have no scale"
         ) from error
-    notes = inexact(raw)
+    notes = inexact(raw) if slope in (None, 1) else []
     if slope is not None:
         raw = raw.astype(np.float64) * slope + intercept
     place = grid(header.get_best_affine(), shape, header)
     notes += [*where(header, shape), *odd(header, place), *sheared(place)]
     with np.errstate(over="ignore"):
         values = place.from_file(raw.reshape(1, *(*shape, 1, 1)[:3]).astype(np.float32))
-    units = guess_units(values) if np.isfinite(values).any() else "signal"
+    units = guess_units(values, notes)
     return Image(values, place.spacing, units, path, "nifti", grid=place, notes=tuple(notes))
 
 
@@ -69,8 +69,12 @@ def where(header: nib.Nifti1Header, shape: tuple[int, ...]) -> list[str]:
         return ["it has no position (qform and sform codes are 0): that its first axis goes left is a guess"]
     if not (header["sform_code"] > 0 and header["qform_code"] > 0):
         return []
+    try:
+        qform = header.get_qform()
+    except ValueError as error:  # a quaternion that is none
+        return [f"its qform can't be read ({error}); the sform is used"]
     corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*(*shape, 1, 1)[:3], 1]
-    moved = np.linalg.norm(corners @ (header.get_sform() - header.get_qform()).T, axis=1).max()
+    moved = np.linalg.norm(corners @ (header.get_sform() - qform).T, axis=1).max()
     if moved <= nib.affines.voxel_sizes(header.get_sform()).min() / 2:
         return []
     return [f"its two positions (sform and qform) are up to {moved:.3g} apart; the sform is used"]
@@ -101,7 +105,10 @@ def parsed(head: bytes) -> nib.Nifti1Header:
                 raise ValueError("header and voxels are in two files (.hdr, .img); save it as one .nii")
             if head[magic] not in (b"n+1", b"n+2"):
                 raise ValueError("not a NIfTI file (its header has no magic number)")
-            return kind(head[:length])
+            try:
+                return kind(head[:length])
+            except nib.spatialimages.HeaderDataError as error:
+                raise ValueError(f"its header makes no sense ({error})") from error
     raise ValueError("not a NIfTI file" if head else "the file is empty (0 bytes)")
 
 

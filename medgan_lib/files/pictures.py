@@ -64,7 +64,7 @@ def decoded(picture: Pillow.Image, notes: list[str]) -> np.ndarray:
             raise ValueError("colours or transparency of 16 bits in a PNG can't be read; save it as TIFF")
         if depth < 8 and kind == 0:
             notes.append(f"{depth} bits are stretched to 0-255")
-    if picture.getexif().get(ORIENTATION, 1) != 1:
+    if picture.getexif().get(ORIENTATION, 1) in range(2, 9):
         notes.append("turned upright as the camera's note of how it was held (EXIF orientation) asks")
         picture = ImageOps.exif_transpose(picture)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:

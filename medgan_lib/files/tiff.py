@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tifffile
 from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
 
 from .image import MAX_VALUES, UNITS, Image, guess_units, inexact, too_large
 
@@ -19,6 +21,7 @@ DEPTHS = {np.dtype(np.uint8): "intensity 0-255", np.dtype(np.uint16): "intensity
 PLAIN = ("NONE", "DEFLATE", "ADOBE_DEFLATE", "PACKBITS", "LZMA")  # what tifffile unpacks without imagecodecs
 WHOLE = (1, 2)  # predictors: none, and differences of whole numbers
 PAGES, SLICES = "IQ", "ZIQ"  # axes that nothing names, and those that may be slices
+SAMPLES = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "RGB": 3, "YCBCR": 3, "CIELAB": 3, "SEPARATED": 4}
 ORIENTATION, DESCRIPTION, NODATA = 274, 270, 42113
 ASSOCIATED = 1  # transparency by which the colours have been multiplied
 
@@ -31,9 +34,9 @@ def read(path: Path) -> Image:
             series = chosen(file, notes)
             page = series.keyframe
             colour = samples(page, notes)
-            stored = decoded(path, series, page, notes)
-            meaning, calibrated = meant(page, notes), calibration(file, notes)
-            empty = page.tags.get(NODATA)
+            calibrated = calibration(file, notes)
+            stored = decoded(path, series, page, calibrated is not None, notes)
+            meaning, empty = meant(page, notes), nodata(page)
     except (tifffile.TiffFileError, IndexError, KeyError) as error:
         raise ValueError("not a TIFF picture, whatever its name says") from error
     notes += inexact(stored)
@@ -50,9 +53,9 @@ def read(path: Path) -> Image:
         units, values = None, values.astype(np.float64) * calibrated[1] + calibrated[0]
     values = np.ascontiguousarray(values, dtype=np.float32)
     if empty is not None:
-        values[values == np.float32(str(empty.value).strip("\0 "))] = np.nan
+        values[values == np.float32(empty)] = np.nan
     if units is None:
-        units = guess_units(values) if np.isfinite(values).any() else "signal"
+        units = guess_units(values, notes)
     return Image(values, None, units, path, "tiff", colour=colour, notes=tuple(dict.fromkeys(notes)))
 
 
@@ -65,8 +68,14 @@ def chosen(file: tifffile.TiffFile, notes: list[str]) -> tifffile.TiffPageSeries
     series = found[0]
     if len(file.series) > 1 or len(series.levels) > 1:
         notes.append("smaller copies of the image (a thumbnail or pyramid) are left out")
-    if series.is_multifile:
-        raise ValueError("it is one of several files that hold an image together; save the image as one file")
+    if series.is_multifile or any(page is None for page in series.pages):
+        raise ValueError("it does not hold all of its image, which lies in several files; save the image as one file")
+    if min(series.shape) < 1:
+        raise ValueError(f"it holds no pixels ({' x '.join(map(str, series.shape))})")
+    if not re.fullmatch("[^YXS]*S?YXS?", series.axes):
+        raise ValueError(f"its axes are in the order {series.axes}; save it with rows and columns last (ZYX)")
+    if len({orientation(page) for page in series.pages}) > 1:
+        raise ValueError("its pages have different orientations; save them one by one")
     if math.prod(series.shape) > MAX_VALUES:
         raise too_large(series.shape)
     layers = [(axis, n) for axis, n in zip(series.axes, series.shape, strict=True) if axis not in "YXS" and n > 1]
@@ -83,39 +92,66 @@ def name(value: int) -> str:
     return getattr(value, "name", str(value))
 
 
+def orientation(page: tifffile.TiffPage) -> int:
+    """1 to 8, how a page is to be turned; 1 where a tag makes no sense."""
+    found = getattr(page, "tags", {}).get(ORIENTATION)  # frames of a stack share the tags of its first page
+    return int(found.value) if found is not None and found.value in range(1, 9) else 1
+
+
 def samples(page: tifffile.TiffPage, notes: list[str]) -> bool:
     """Whether a page has colours. ValueError where it has channels of which nothing says what they are."""
     kind, count, extra = name(page.photometric), page.samplesperpixel, tuple(map(int, page.extrasamples))
-    own = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "CFA": 1, "SEPARATED": 4}.get(kind, 3)
+    own = SAMPLES.get(kind)
+    if own is None:
+        raise ValueError(f"its kind of colour ({kind.lower()}) can't be read; save it as grey or RGB")
+    planes = int(page.planarconfig or 1) == 2 and count > 1
+    if own > 1 and (page.dtype is None or page.dtype.kind != "u"):
+        raise ValueError(f"its colours are {page.dtype}; if they are slices or channels, save each as its own file")
+    if kind == "YCBCR" and not name(page.compression).endswith("JPEG"):
+        raise ValueError("its colours (YCbCr) are stored unpacked, which can't be read; save it as RGB")
+    if kind == "PALETTE" and page.colormap is not None and 0 < page.colormap.max() < 256:
+        raise ValueError("its palette has 8 bits where TIFF asks for 16, so its colours can't be told; save it as RGB")
     if count == own:
         if kind == "SEPARATED":
             notes.append("its printing colours (CMYK) are turned into RGB")
+        if planes:
+            notes.append("its three planes are taken as colours, as its header says")
         return own >= 3 or kind == "PALETTE"
-    if count == own + 1 and extra in ((), (ASSOCIATED,), (2,)) and own in (1, 3) and (extra or own == 3):
+    if count == own + 1 and not planes and (extra in ((ASSOCIATED,), (2,)) or (extra == () and own == 3)) and own != 4:
         notes.append("its transparency is left out")
         return own == 3 or kind == "PALETTE"
     raise ValueError(f"it has {count} samples a pixel ({kind.lower()}): save each channel as a file of its own")
 
 
-def decoded(path: Path, series: tifffile.TiffPageSeries, page: tifffile.TiffPage, notes: list[str]) -> np.ndarray:
-    """(pages, h, w) or (pages, h, w, 3): stored numbers, bright for high ones, upright."""
+def decoded(
+    path: Path, series: tifffile.TiffPageSeries, page: tifffile.TiffPage, calibrated: bool, notes: list[str]
+) -> np.ndarray:
+    """(pages, h, w) or (pages, h, w, 3): stored numbers, bright for high ones unless ``calibrated``, upright."""
     bits, kind = page.bitspersample, name(page.photometric)
     if page.dtype is None or page.dtype.kind not in "iufb":
         raise ValueError(f"its numbers are {page.dtype or f'of {bits} bits'}; only real numbers can be read")
-    turn = page.tags.get(ORIENTATION)
-    turn = 1 if turn is None else int(turn.value)
-    simple = kind in ("MINISBLACK", "MINISWHITE", "RGB") and page.samplesperpixel != 2 and bits not in (1, 2, 4)
-    simple = simple and name(page.compression) in PLAIN and int(page.predictor) in WHOLE
+    turn, packed = orientation(page), name(page.compression)
+    simple = kind in ("MINISBLACK", "MINISWHITE", "RGB") and packed in PLAIN and int(page.predictor) in WHOLE
+    simple = simple and bits in (8, 16, 32, 64) and page.samplesperpixel != 2
+    simple = simple and tuple(map(int, page.extrasamples)) != (ASSOCIATED,)
     if simple:
         stored = upright(layered(series)[..., : 3 if page.samplesperpixel >= 3 else None], turn)
     else:
-        stored = by_pillow(path, page, [one.index for one in series.pages if one is not None], notes)
+        if page.parent.byteorder == ">" and bits > 8 and (page.dtype.kind, bits) != ("u", 16):
+            raise ValueError(f"big-endian numbers packed as {packed} can't be read; save it unpacked")
+        if page.samplesperpixel > 1 and bits > 8:
+            raise ValueError(f"colours or transparency of {bits} bits ({packed.lower()}) can't be read; leave it out")
+        stored = by_pillow(path, page, [one.index for one in series.pages])
     layers = math.prod(n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in "YXS")
     if len(stored) != layers:
         raise ValueError(f"it says that it holds {layers} pages, but has {len(stored)}")
     if turn != 1:
         notes.append("turned upright as its orientation tag asks")
-    if kind == "MINISWHITE":
+    if kind == "MINISWHITE" and calibrated:
+        notes.append("meant to be shown with dark as high (min-is-white); calibrated numbers stay as they are")
+        if not simple and bits <= 8:
+            raise ValueError("its calibrated numbers are packed with dark as high; save it unpacked")
+    elif kind == "MINISWHITE":
         notes.append("stored with dark as high (min-is-white): inverted")
         if simple or bits > 8:  # Pillow has inverted up to 8 bits by itself
             if stored.dtype.kind != "u":
@@ -138,23 +174,24 @@ def layered(series: tifffile.TiffPageSeries) -> np.ndarray:
     return np.ascontiguousarray(one).astype(one.dtype.newbyteorder("="))
 
 
-def by_pillow(path: Path, page: tifffile.TiffPage, pages: Sequence[int], notes: list[str]) -> np.ndarray:
-    """The same by Pillow, which unpacks more, but 16-bit colours only at 8 bits. It turns pages upright."""
-    if page.samplesperpixel > 1 and page.bitspersample > 8:
-        raise ValueError(f"colours of {page.bitspersample} bits packed as {name(page.compression)} can't be read")
+def by_pillow(path: Path, page: tifffile.TiffPage, pages: Sequence[int]) -> np.ndarray:
+    """The same by Pillow, which unpacks more. It turns pages upright."""
     found = []
-    with Pillow.open(path, formats=("TIFF",)) as picture:
-        for number in pages:
-            picture.seek(number)
-            if picture.mode in ("LA", "PA", "1"):
-                array = np.array(picture.convert("L" if picture.mode != "PA" else "RGB"))
-            elif picture.mode in ("RGBA", "P", "CMYK", "YCbCr", "LAB"):
-                array = np.array(picture.convert("RGB"))
-            elif picture.mode in ("L", "RGB", "I", "F") or picture.mode.startswith("I;16"):
-                array = np.array(picture)
-            else:
-                raise ValueError(f"its colours are stored as {picture.mode}, which can't be read")
-            found.append(array)
+    try:
+        with Pillow.open(path, formats=("TIFF",)) as picture:
+            for number in pages:
+                picture.seek(number)
+                if picture.mode in ("LA", "1"):
+                    found.append(np.array(picture.convert("L")))
+                elif picture.mode in ("RGBA", "P", "PA", "CMYK", "YCbCr", "LAB"):
+                    found.append(np.array(picture.convert("RGB")))
+                elif picture.mode in ("L", "RGB", "I", "F") or picture.mode.startswith("I;16"):
+                    found.append(np.array(picture))
+                else:
+                    raise ValueError(picture.mode)
+    except (UnidentifiedImageError, ValueError, TypeError) as error:
+        kind = f"{page.bitspersample} bits ({name(page.photometric).lower()})"
+        raise ValueError(f"{kind} packed as {name(page.compression)} can't be read; save it unpacked") from error
     stored = np.stack(found)
     whole, wanted = stored.dtype.kind in "iu", page.dtype.newbyteorder("=")
     # Pillow holds 8 signed bits as unsigned, and 32 unsigned ones as signed.
@@ -177,14 +214,23 @@ def calibration(file: tifffile.TiffFile, notes: list[str]) -> tuple[float, float
     It keeps 16 signed bits as unsigned ones and a line that takes 32768 off (ij.measure.Calibration).
     """
     found = (file.imagej_metadata or {}) if file.is_imagej else {}
-    function = found.get("cf")
-    if function is None or int(function) == 20:  # 20: none
+    function = str(found.get("cf", 20))
+    if function == "20":  # none
         return None
-    if int(function) != 0:
+    if function != "0":
         raise ValueError(f"ImageJ gave it a curve of calibration (cf={function}); save it as 32 bits, with its values")
     base, step = float(found.get("c0", 0)), float(found.get("c1", 1))
     notes.append(f"ImageJ's calibration is applied: {base:g} + {step:g} x the stored number")
     return base, step
+
+
+def nodata(page: tifffile.TiffPage) -> float | None:
+    """The number that stands for no measurement; None where there is none, or no number."""
+    found = page.tags.get(NODATA)
+    try:
+        return None if found is None else float(str(found.value).strip("\0 "))
+    except ValueError:
+        return None
 
 
 def meant(page: tifffile.TiffPage, notes: list[str]) -> tuple[str, float, float] | None:

@@ -15,8 +15,8 @@ MODALITIES = (
     *("us", "bmode", "cr", "dx", "xr", "mg", "oct", "octa", "fundus"),
 )
 LAYERS = ("slice", "slc", "sl", "frame", "layer", "axial", "ax", "coronal", "cor", "sagittal", "sag")
-BIDS = re.compile(r"(sub-[A-Za-z0-9]+)(?:[_.]|$)")  # Brain Imaging Data Structure: entities, the subject first
-PARTS = re.compile(r"[\s_.\-]+")
+BIDS = re.compile(r"(?:^|[\W_])(sub-[a-z0-9]+)(?![a-z0-9-])")  # Brain Imaging Data Structure, folded
+PARTS = re.compile(r"[\W_]+")
 _MODALITY = "|".join(sorted(MODALITIES, key=len, reverse=True))
 GLUED = re.compile(rf"(?:{_MODALITY})(\d+)|(\d+)(?:{_MODALITY})")  # ct001, 001ct
 LAYER = re.compile(rf"(?:{'|'.join(LAYERS)})\d*")
@@ -28,7 +28,7 @@ def subject(name: str, dropped: Sequence[str] = ()) -> str:
     A name in which nothing would be left is a person of its own.
     """
     folded = name.casefold()
-    if found := BIDS.match(folded):
+    if found := BIDS.search(folded):
         return found[1]
     kept: list[str] = []
     parts = [part for part in PARTS.split(folded) if part]
@@ -68,14 +68,33 @@ def by_name(names: Mapping[str, Sequence[str]], kind: str, notes: list[str]) -> 
             f"{len(joined)} subjects have several images by their names ({like}{' ...' if joined[3:] else ''}), which "
             "stay in one split; labels.csv with a column subject says otherwise"
         )
-    stems: dict[str, int] = {}
-    for person in groups:
-        if number := re.search(r"\d+$", person):
-            stems[person[: number.start()]] = stems.get(person[: number.start()], 0) + 1
-    series = [stem for stem, count in stems.items() if count > 1 and re.search(r"\d", stem)]
-    if series:
-        notes.append(
-            f"names that differ in their last number only ({few([f'{stem}...' for stem in series[:3]])}) are taken as "
-            "different subjects: if they are slices or visits of one, say so in labels.csv, column subject"
-        )
+    notes += doubts(list(groups))
     return found
+
+
+def doubts(people: Sequence[str]) -> list[str]:
+    """Notes on subjects that may be one: those that begin alike up to a number, and those whose numbers are equal."""
+    split = {person: person.split("_") for person in people}
+    common = set.intersection(*map(set, split.values())) if len(people) > 1 else set()
+    begun: dict[str, set[str]] = {}
+    counted: dict[tuple[int, ...], set[str]] = {}
+    for person, parts in split.items():
+        own = [part for part in parts if part not in common]
+        first = next((n for n, part in enumerate(own) if re.search(r"\d", part)), None)
+        if first is not None and own[first + 1 :]:
+            begun.setdefault("_".join(own[: first + 1]), set()).add(person)
+        numbers = tuple(int(digits) for digits in re.findall(r"\d+", person))
+        if numbers:
+            counted.setdefault(numbers, set()).add(person)
+    notes = []
+    if alike := [f"{start}..." for start, some in begun.items() if len(some) > 1]:
+        notes.append(
+            f"names that begin alike ({few(alike[:3])}) are taken as different subjects: if they are slices or visits "
+            "of one, say so in labels.csv, column subject"
+        )
+    if twins := [" and ".join(sorted(some)[:3]) for some in counted.values() if len(some) > 1]:
+        notes.append(
+            f"names with equal numbers ({few(twins[:3])}{' ...' if twins[3:] else ''}) are taken as different "
+            "subjects: if they are of one, say so in labels.csv, column subject"
+        )
+    return notes

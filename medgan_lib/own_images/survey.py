@@ -35,7 +35,7 @@ from medgan_lib.own_images.annotations import (
     outside_training,
     table,
 )
-from medgan_lib.own_images.sides import Entry, Side, common, few, settle, text
+from medgan_lib.own_images.sides import Entry, Side, common, few, misplaced, settle, text
 from medgan_lib.own_images.split import split_subjects
 from medgan_lib.own_images.subjects import by_name
 
@@ -234,30 +234,21 @@ def surveyed(
     pick = slice(None) if every.size <= most else np.random.default_rng(0).integers(0, every.size, most)
     return Entry(
         name, path, image.size, image.spacing, image.units, image.kind, len(values), image.colour, low, high,
-        image.grid and image.grid.placed, every[pick].copy(),
+        image.quantity, image.grid and image.grid.placed, every[pick].copy(),
     )  # fmt: skip
 
 
 def compare_pairs(a: list[Entry], b: list[Entry], notes: list[str]) -> None:
     """That partners have the same size; a note where their places in space differ."""
     partners = {entry.name: entry for entry in b}
-    wrong, moved = [], []
-    for first in a:
-        second = partners[first.name]
-        if first.size != second.size:
-            wrong.append(f"{first.name}: A {text(first.size)}, B {text(second.size)}")
-        elif first.placed is not None and second.placed is not None:
-            if not np.allclose(first.placed, second.placed, atol=0.1, rtol=1e-3):
-                moved.append(first.name)
-        elif first.spacing and second.spacing and not np.allclose(first.spacing, second.spacing, rtol=0.01):
-            moved.append(first.name)
+    wrong = [
+        f"{first.name}: A {text(first.size)}, B {text(second.size)}"
+        for first in a
+        if first.size != (second := partners[first.name]).size
+    ]
     if wrong:
         raise ValueError(
             f"{len(wrong)} pairs have different sizes or numbers of slices, but pairs are compared pixel by pixel; "
             "resample one to the other:\n  " + "\n  ".join(wrong)
         )
-    if moved:
-        notes.append(
-            f"A and B of {few(moved)} lie at different places or have different spacing by their headers; they are "
-            "taken as aligned pixel by pixel"
-        )
+    notes += misplaced("A and B", [(first.name, first, partners[first.name]) for first in a])

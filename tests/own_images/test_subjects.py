@@ -19,6 +19,8 @@ from medgan_lib.own_images.subjects import subject
         ("ct001", "mr001", "001ct"),
         ("case3_slice012", "case3_slice_013", "case3_slice14_t1"),
         ("IXI012-Guys-0700-T1", "IXI012-Guys-0700-PD"),
+        ("pat 01 (ct)", "pat 01 [MR]", "pat 01+t2"),
+        ("ses-1_sub-01", "sub-01_ses-2"),
     ],
 )
 def test_names_that_are_of_one_subject(names):
@@ -100,7 +102,20 @@ def test_a_number_that_may_be_a_slice_is_pointed_out(tmp_path):
     for k in range(3):
         for number in range(4):
             png(tmp_path / f"patient{k}_{number:03}.png")
-    assert any("differ in their last number only (patient0_..." in line for line in inspect_folder(tmp_path).notes)
-    for name in ("a1", "a2", "a3"):
+    assert any("begin alike (patient0..., patient1..." in line for line in inspect_folder(tmp_path).notes)
+    for name in ("a1", "a2", "a3", "a10"):
         png(tmp_path / "plain" / f"{name}.png")
-    assert not any("last number" in line for line in inspect_folder(tmp_path / "plain").notes)
+    assert not any("different subjects" in line for line in inspect_folder(tmp_path / "plain").notes)
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [("CTpatient0{}", "MRpatient0{}"), ("pat0{}CTA1", "pat0{}MRX1"), ("00{}_art", "00{}_ven"),
+     ("00{}_left", "00{}_right"), ("p0{}_ceT", "p{}_hrT"), ("00{}-2020-01-01", "00{}-2021-05-05"),
+     ("p{}_pre", "p{}_post")],
+)  # fmt: skip
+def test_names_that_may_be_of_one_subject_are_pointed_out(tmp_path, first, second):
+    for k in range(1, 7):
+        png(tmp_path / f"{first.format(k)}.png")
+        png(tmp_path / f"{second.format(k)}.png")
+    assert any("are taken as different subjects" in line for line in inspect_folder(tmp_path).notes)

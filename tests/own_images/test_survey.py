@@ -5,7 +5,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from image_files import save_nifti
+from image_files import save_nifti, slice_at
 from odd_pictures import low_depth_png
 from own_folders import RNG, nifti, png
 
@@ -135,4 +135,25 @@ def test_masks_of_numbers_that_float32_cannot_tell_apart_are_refused(tmp_path):
         (tmp_path / "masks").mkdir(exist_ok=True)
         save_nifti(tmp_path / "masks" / f"a{k}.nii", np.full((4, 4, 3), 614454277, np.int32))
     with pytest.raises(ValueError, match="beyond 16,777,216, which can't be told apart"):
+        inspect_folder(tmp_path)
+
+
+def test_masks_at_another_place_are_pointed_out(tmp_path):
+    (tmp_path / "masks").mkdir()
+    for k in range(3):
+        nifti(tmp_path / f"a{k}.nii", (6, 5, 3))
+        save_nifti(tmp_path / "masks" / f"a{k}.nii", np.eye(6, 5)[..., None].repeat(3, 2).astype(np.uint8), np.eye(4))
+        png(tmp_path / "flat" / f"b{k}.png", (6, 5))
+        (tmp_path / "flat" / "masks").mkdir(exist_ok=True)
+        save_nifti(tmp_path / "flat" / "masks" / f"b{k}.nii", np.eye(6, 5).T[..., None].astype(np.uint8), np.eye(4))
+    notes = inspect_folder(tmp_path).notes
+    assert any("image and mask of a0, a1, a2 lie at different places" in line for line in notes)
+    notes = inspect_folder(tmp_path / "flat").notes
+    assert any("image and mask of b0, b1, b2: one has directions and is turned" in line for line in notes)
+
+
+def test_images_of_different_quantities_are_no_domain(tmp_path):
+    for k, units in enumerate(("GML", "GML", "CNTS")):
+        slice_at(tmp_path, k, 0.0, np.full((4, 4), k), uid=str(k + 1), Modality="PT", Units=units)
+    with pytest.raises(ValueError, match="different quantities can't be one domain"):
         inspect_folder(tmp_path)
