@@ -1,7 +1,7 @@
 """Odd files of all formats, each made here, with the right values or the words in which it is refused.
 
 A case is named by the row of `medgan_lib.files.meanings` that it is about; several may share a row. They are in
-`odd_dicom`, `odd_volumes` and `odd_pictures`.
+`odd_dicom`, `odd_frames`, `odd_volumes` and `odd_pictures`.
 """
 
 from __future__ import annotations

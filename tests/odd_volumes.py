@@ -59,7 +59,7 @@ def nifti_of_vectors(folder):
 def two_positions(folder):
     path = nifti(folder)
     image = nib.load(path)
-    turned = nib.Nifti1Image(np.array(image.dataobj), None, image.header)
+    turned = nib.Nifti1Image(image.get_fdata().astype(np.int16), None, image.header)
     turned.set_sform(LPS, 2)
     turned.set_qform(np.diag([-1.0, 1.0, -1.0, 1.0]), 1)
     nib.save(turned, path)

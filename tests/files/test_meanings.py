@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import odd_dicom  # noqa: F401, each adds its cases
+import odd_frames  # noqa: F401
 import odd_pictures  # noqa: F401
 import odd_volumes  # noqa: F401
 import pytest
