@@ -224,16 +224,8 @@ def test_one_image_only_is_said_to_measure_nothing_new(tmp_path, capsys):
 # --- interrupted and resumed ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def ctrl_c():
-    """Python's own answer to Ctrl-C: a shell that starts tests in the background has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize("method", ["pix2pix", "cyclegan"])
-def test_a_run_resumed_after_ctrl_c_equals_an_uninterrupted_one(tmp_path, monkeypatch, capsys, ctrl_c, method):
+def test_a_run_resumed_after_ctrl_c_equals_an_uninterrupted_one(tmp_path, monkeypatch, capsys, method):
     data, whole, parts = niftis(tmp_path / "data", n=7), tmp_path / "whole", tmp_path / "parts"
     kind = translate.Pix2Pix if method == "pix2pix" else translate.CycleGAN
     assert command(data, whole, "--steps", "6", method=method) == 0
