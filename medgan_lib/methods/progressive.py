@@ -15,17 +15,36 @@ class ProgressiveGAN(GAN):
 
     During a fade the newest stage of both counts alpha = 1/(fade+1), 2/(fade+1), ..., and real images are blended with
     their coarser versions alike. The last resolution is held for as long as training goes on. G and D are
-    `networks.GrowingGenerator` and `GrowingCritic` of one shape, with any number of channels; the rest is `GAN`'s.
-    ``batch["x"]`` has the full size. Raises ValueError for hold < 1, fade < 0 or players that grow differently.
+    `networks.ProGenerator` and `ProCritic`, or `GrowingGenerator` and `GrowingCritic`, of one shape, with any number of
+    channels; the rest is `GAN`'s. ``drift`` E[D(x)^2] is added to D's loss (0.001 in the paper), so that D's values,
+    of which only differences count, stay near 0. With ``pixels`` > 0 an update at resolution r uses pixels // r images at
+    most, so that large minibatches become smaller as images become larger (as in the authors' code). ``batch["x"]`` has
+    the full size. Raises ValueError for hold < 1, fade < 0, drift < 0, 0 < pixels < the full size, or players that grow
+    differently.
     """
 
-    def __init__(self, G: Growing, D: Growing, objective: str = "wgan-gp", *, fade: int, hold: int, **options) -> None:
+    def __init__(
+        self,
+        G: Growing,
+        D: Growing,
+        objective: str = "wgan-gp",
+        *,
+        fade: int,
+        hold: int,
+        drift: float = 0.0,
+        pixels: int = 0,
+        **options,
+    ) -> None:
         if (G.shape, G.resolutions) != (D.shape, D.resolutions):
             raise ValueError(f"G grows over {G.resolutions} to {G.shape}, D over {D.resolutions} to {D.shape}")
         if hold < 1 or fade < 0:
             raise ValueError(f"hold must be at least 1 and fade at least 0, not {hold} and {fade}")
+        if drift < 0:
+            raise ValueError(f"drift must be 0 or more, not {drift}")
+        if pixels and pixels < G.resolutions[-1]:
+            raise ValueError(f"pixels must be 0 or at least {G.resolutions[-1]}, one image, not {pixels}")
         super().__init__(G, D, objective, **options)
-        self.fade, self.hold = fade, hold
+        self.fade, self.hold, self.drift, self.pixels = fade, hold, drift, pixels
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))
         self.register_load_state_dict_post_hook(ProgressiveGAN._read)
         self._read()
@@ -45,11 +64,24 @@ class ProgressiveGAN(GAN):
         resolution, alpha = self.schedule(self._done)
         for player in self.networks().values():
             player.grow(resolution, alpha)
-        losses = super().step(batch | {"x": self.seen(batch["x"])})
+        parts = batch["x"].chunk(self.n_critic)
+        used = len(parts[0]) if not self.pixels else self.pixels // resolution
+        losses = super().step(batch | {"x": self.seen(torch.cat([part[:used] for part in parts]))})
         self._done += 1
         self.done += 1
         state = {"resolution": resolution, "alpha": alpha}
         return losses | {name: batch["x"].new_full((), value) for name, value in state.items()}
+
+    def judge(self, x: Tensor, fake: Tensor, *y: Tensor) -> tuple[Tensor, Tensor]:
+        """As in `GAN`; beside it, what ``drift`` adds to the gradients of D.
+
+        The gradient of drift D(x)^2 by D(x) joins, on the way back, the one that the objective sends.
+        """
+        real, fake = super().judge(x, fake, *y)
+        if self.drift and real.requires_grad:
+            value = real.detach()
+            real.register_hook(lambda slope: slope + 2 * self.drift / len(value) * value)
+        return real, fake
 
     def seen(self, x: Tensor) -> Tensor:
         """Real images (n, c, size, size) as D is to see them now: at its resolution, and blended as G's images are."""

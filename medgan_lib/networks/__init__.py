@@ -14,6 +14,7 @@ from medgan_lib.networks.images import Critic, Encoder, Generator, ResizeConv
 from medgan_lib.networks.joint import JointCritic
 from medgan_lib.networks.minibatch import MinibatchDiscrimination
 from medgan_lib.networks.mlp import MLP
+from medgan_lib.networks.progan import ProCritic, ProGenerator
 from medgan_lib.networks.progressive import GrowingCritic, GrowingGenerator
 from medgan_lib.networks.pyramid import BandCritic, BandGenerator
 from medgan_lib.networks.segmenter import Segmenter
@@ -51,6 +52,8 @@ __all__ = [
     "JointCritic",
     "MinibatchDiscrimination",
     "PatchCritic",
+    "ProCritic",
+    "ProGenerator",
     "ResNetTranslator",
     "ResizeConv",
     "Segmenter",

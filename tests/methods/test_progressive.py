@@ -149,7 +149,41 @@ def test_growing_refuses(resolution, alpha, message):
         players()[0].grow(resolution, alpha)
 
 
+@pytest.mark.parametrize("per_sample", [True, False])
+def test_drift_joins_the_loss(per_sample):
+    """The gradients of D are those of its loss with epsilon E[D(x)^2] written out."""
+    method, plain = (progressive(objective="wgan-gp", penalty=0.0, hold=99, drift=drift) for drift in (0.3, 0.0))
+    x, z = torch.randn(6, 3, 4, 4), torch.randn(6, 6)
+    for game in (method, plain):
+        game.step({"x": torch.randn(6, 3, 16, 16)})
+        game.load_state_dict(method.state_dict())
+        game.D.per_sample = per_sample
+        game.noise = lambda n, generator=None: z
+    value = method.D(x)
+    loss = method.D(method.G(z)).mean() - value.mean() + 0.3 * value.square().mean()
+    expected = torch.autograd.grad(loss, list(method.D.stages.parameters()) + [method.D.dense.weight], allow_unused=True)
+    method.update_D(x)
+    torch.testing.assert_close(method.D.dense.weight.grad, expected[-1])
+    plain.update_D(x)
+    assert not torch.allclose(plain.D.dense.weight.grad, expected[-1])
+
+
+def test_minibatches_shrink_as_images_grow():
+    seen = []
+    method = progressive(fade=1, hold=1, pixels=32, n_critic=2)
+    update = method.update_D
+    method.update_D = lambda x: (seen.append(tuple(x.shape[::3])), update(x))[1]
+    x = torch.arange(20.0).view(20, 1, 1, 1).expand(-1, 3, 16, 16) / 20
+    for _ in range(4):
+        method.step({"x": x})
+    assert seen == [(8, 4)] * 2 + [(4, 8)] * 4 + [(2, 16)] * 2
+
+
 def test_progressive_refuses():
+    with pytest.raises(ValueError, match="drift must be 0 or more"):
+        progressive(drift=-1.0)
+    with pytest.raises(ValueError, match="pixels must be 0 or at least 16"):
+        progressive(pixels=8)
     with pytest.raises(ValueError, match=r"G grows over .* D over"):
         ProgressiveGAN(GrowingGenerator((1, 16, 16), 4, 4), GrowingCritic((1, 32, 32), 4), fade=1, hold=1)
     with pytest.raises(ValueError, match="hold must be at least 1"):
