@@ -43,10 +43,8 @@ class EqualConv(nn.Conv2d):
             return F.conv2d(x, kernel, self.bias, padding=self.padding)
         kernel = F.pad(kernel, (1, 1, 1, 1))
         kernel = kernel[..., 1:, 1:] + kernel[..., :-1, 1:] + kernel[..., 1:, :-1] + kernel[..., :-1, :-1]
-        if self.resize == 2:  # a transposed convolution runs its kernel backwards
-            kernel = kernel.flip(2, 3).transpose(0, 1)
-        else:
-            kernel = kernel / 4
+        # a transposed convolution runs its kernel backwards; averaging divides by the four that the box adds up
+        kernel = kernel.flip(2, 3).transpose(0, 1) if self.resize == 2 else kernel / 4
         if is_channels_last(x):  # the kernel is new each time and has to follow the images' layout
             kernel = kernel.contiguous(memory_format=torch.channels_last)
         if self.resize == 2:

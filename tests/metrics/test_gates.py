@@ -173,6 +173,30 @@ def test_a_sorted_cohort_and_few_images_give_the_same_answer(digits, yardstick):
     assert all(GATES["better-than-a-gaussian"].holds(value) for value in found), found
 
 
+def test_heads_of_64_pixels_pass_and_what_is_none_fails():
+    """The size at which chapter 7 asks: real slices pass, a Gaussian, untrained networks and a repeated slice fail."""
+    train, held = (cohorts.load("heads", split, size=64, n=n, contrasts=("t1",)).x for split, n in
+                   (("train", 500), ("test", 300)))
+    order = torch.randperm(len(held), generator=torch.Generator().manual_seed(0))  # slices of a person lie side by side
+    real, other = held[order].chunk(2)
+    judge = metrics.Yardstick.train(train, held_out=held, steps=60)
+    torch.manual_seed(0)
+    grown = M.ProgressiveGAN(N.ProGenerator((1, 64, 64), 16, 4), N.ProCritic((1, 64, 64), 4), fade=0, hold=1)
+    for player in grown.networks().values():
+        player.grow(64)
+    convolutional = M.GAN(N.DCGenerator((1, 64, 64), 16, 4), N.DCCritic((1, 64, 64), 4))
+    wrong = {"a Gaussian": gaussian_of(train, 150), "grown, untrained": grown.sample(150).clamp(-1, 1),
+             "convolutional, untrained": convolutional.sample(150)}
+    for name in ("better-than-a-gaussian", "convolutional-better-than-a-gaussian"):
+        assert GATES[name].holds(metrics.over_a_gaussian(judge, train, real, other))
+        for what, images in wrong.items():
+            assert not GATES[name].holds(metrics.over_a_gaussian(judge, train, real, images)), what
+    varied = GATES["as-varied-as-real"]
+    assert varied.holds(metrics.variety(judge, train, real, other))
+    for images in (*(wrong[k] for k in wrong if k != "a Gaussian"), train[:1].repeat(150, 1, 1, 1)):
+        assert not varied.holds(metrics.variety(judge, train, real, images))
+
+
 def test_a_judge_that_cannot_tell_is_refused(digits):
     train, held, gaussian, _ = digits
     blind = metrics.Yardstick.train(train, held_out=held, steps=1)

@@ -53,7 +53,8 @@ def test_deviation_within_groups():
     x = torch.randn(8, 3, 4, 4, dtype=torch.float64)
     out = MinibatchDeviation(4)(x)
     assert out.shape == (8, 4, 4, 4) and torch.equal(out[:, :3], x)
-    groups = [x[i::2].var(0, unbiased=False).add(1e-8).sqrt().mean() for i in range(2)]  # samples 0, 2, 4, 6 and 1, 3, ...
+    # samples 0, 2, 4, 6 are a group, and 1, 3, 5, 7
+    groups = [x[i::2].var(0, unbiased=False).add(1e-8).sqrt().mean() for i in range(2)]
     expected = torch.stack(groups * 4)
     torch.testing.assert_close(out[:, 3], expected.view(8, 1, 1).expand(8, 4, 4), rtol=1e-5, atol=1e-6)
     assert MinibatchDeviation()(x[:1].expand(8, -1, -1, -1))[:, 3].max() < 2e-4
@@ -101,5 +102,5 @@ def test_refining_is_a_second_convolution():
 
 
 def test_refuses_other_resizing():
-    with pytest.raises(ValueError, match="0.5, 1 or 2"):
+    with pytest.raises(ValueError, match=r"0\.5, 1 or 2"):
         EqualConv(1, 1, resize=3)
