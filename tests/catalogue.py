@@ -142,6 +142,10 @@ CATALOGUE: dict[str, Case] = {
         lambda: M.ConditionalGAN(N.ConditionalGenerator(SHAPE, 1, 8, 8), N.ConditionalCritic(SHAPE, 1, 8)),
         lambda: {"x": image(8), "y": torch.rand(8, 1)},
     ),
+    "ConditionalGAN with a projection": Case(
+        lambda: M.ConditionalGAN(N.ConditionalGenerator(SHAPE, 3, 8, 8), N.ProjectionCritic(SHAPE, 3, 8), "hinge"),
+        lambda: {"x": image(8), "y": torch.rand(8, 3)},
+    ),
     "Contrastive": Case(
         lambda: M.Contrastive(encoder(16), N.TextEncoder(50, 16)),
         lambda: {"x": image(8), "tokens": torch.randint(1, 50, (8, 9))},

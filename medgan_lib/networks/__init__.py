@@ -6,7 +6,12 @@ samples of two kinds may pass it together.
 
 from medgan_lib.networks.batched import batched, evaluating
 from medgan_lib.networks.classcritic import ClassCritic, GaussianNoise
-from medgan_lib.networks.conditional import ConditionalCritic, ConditionalGenerator, Conditioned
+from medgan_lib.networks.conditional import (
+    ConditionalCritic,
+    ConditionalGenerator,
+    Conditioned,
+    ProjectionCritic,
+)
 from medgan_lib.networks.dcgan import DCCritic, DCGenerator, pooled_down, pooled_up, strided_down, strided_up
 from medgan_lib.networks.dense import DenseCritic, DenseGenerator
 from medgan_lib.networks.devices import chosen_device, home_of, placed
@@ -51,6 +56,7 @@ __all__ = [
     "JointCritic",
     "MinibatchDiscrimination",
     "PatchCritic",
+    "ProjectionCritic",
     "ResNetTranslator",
     "ResizeConv",
     "Segmenter",

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import nn
 
 from medgan_lib import cohorts, ledger, metrics
 from medgan_lib import methods as M
 from medgan_lib import networks as N
+from medgan_lib.cohorts.problems import reports
 from medgan_lib.training import fit
 
 GATES = ledger.load_gates()
@@ -48,6 +50,16 @@ def reader(digits):
 
 
 @pytest.fixture(scope="module")
+def long_taught(digits):
+    torch.manual_seed(0)
+    method, train = M.Classifier(N.Encoder((1, 32, 32), 10, 24)), digits[0]
+    by = ((0, 0), (2, 1), (-2, 1), (1, -2), (-1, 2))
+    moved = torch.cat([train.x.roll(pixels, (2, 3)) for pixels in by])
+    lesson = {"x": moved, "label": train["label"].repeat(5)}
+    return fit(method, lesson, steps=1200, precision="float32").method.net.eval()
+
+
+@pytest.fixture(scope="module")
 def yardstick(digits):
     return metrics.Yardstick.train(digits[0], held_out=digits[1], steps=250)
 
@@ -79,6 +91,14 @@ def measured(request, gate):
             judge, half = request.getfixturevalue("yardstick"), len(held) // 2
             sets = (held.x[half:], gaussian[half:], untrained[half:])
             return [metrics.variety(judge, train.x, held.x[:half], made) for made in sets]
+        case "varied-within-a-class":
+            return [within(request, made) for made in classed(request)]
+        case "judge-reads-nearly-all":
+            return [metrics.beyond_guessing(value, 0.1) for value in judges(request, moved=True)]
+        case "ruler-reads":
+            return rulers()
+        case "reader-finds-the-sentence":
+            return readers_of_sentences()
         case "legible-digits":
             _, held, gaussian, untrained = request.getfixturevalue("digits")
             half, reader = len(held) // 2, request.getfixturevalue("reader")
@@ -103,10 +123,61 @@ def measured(request, gate):
     raise AssertionError(f"gate {gate} has no test: say here what it measures of real data, a Gaussian, no training")
 
 
-def judges(request):
+def classed(request):
+    """Held-out digits, a Gaussian and an untrained network, as if each image had been asked for: with its classes."""
+    _, held, gaussian, untrained = request.getfixturevalue("digits")
+    asked = held["label"][len(held) // 2 :]
+    return [(made[len(held) // 2 :], asked) for made in (held.x, gaussian, untrained)]
+
+
+def within(request, made):
+    train, held, _, _ = request.getfixturevalue("digits")
+    real = (held.x[: len(held) // 2], held["label"][: len(held) // 2])
+    return metrics.variety_within(request.getfixturevalue("yardstick"), (train.x, train["label"]), real, made)
+
+
+def rulers():
+    """Rank correlations of discs with true diameters: of nodules, of a Gaussian of them, of an untrained network's."""
+    held = cohorts.load("nodules", "test", n=400)
+    torch.manual_seed(0)
+    untrained = M.GAN(N.Generator((1, 32, 32), 32, 16), N.Critic((1, 32, 32), 16)).sample(400)
+
+    def correlation(x):
+        return spearmanr(metrics.disc_diameter(x, 1.0), held["diameter"]).statistic
+
+    return [correlation(x) for x in (held.x, gaussian_of(held.x, 400), untrained)]
+
+
+class TagReader(M.Classifier):
+    """A network that says which tags an image has."""
+
+    def step(self, batch):
+        loss = nn.functional.binary_cross_entropy_with_logits(self.net(batch["x"]), batch["tags"])
+        self.opt.zero_grad()
+        loss.backward()
+        self.opt.step()
+        return {"loss": loss.detach()}
+
+
+def readers_of_sentences():
+    """Right reports found beyond guessing, by a reader taught on nodules, one on a Gaussian, one untaught."""
+    lesson, held = cohorts.load("nodules", "val", n=2000), cohorts.load("nodules", "test", n=300)
+    tags, told = (reports.describe(cohort).tags for cohort in (lesson, held))
+
+    def found(x, steps):
+        torch.manual_seed(0)
+        method = TagReader(N.Encoder((1, 32, 32), 12, 16))
+        if steps:
+            fit(method, {"x": x, "tags": tags.float()}, steps=steps, precision="float32")
+        return metrics.beyond_guessing(reports.r_precision(N.batched(method.net.eval(), held.x), told), 0.05)
+
+    return [found(lesson.x, 600), found(gaussian_of(lesson.x, 2000), 60), found(lesson.x, 0)]
+
+
+def judges(request, moved=False):
     """Accuracies on held-out digits: taught on digits, taught on a Gaussian of each digit's mean only, untaught."""
     train, held, _, _ = request.getfixturevalue("digits")
-    taught = request.getfixturevalue("reader")
+    taught = request.getfixturevalue("long_taught" if moved else "reader")
     gaussian = gaussian_of(train.x, len(train))
     torch.manual_seed(1)
     fooled, untaught = (M.Classifier(N.Encoder((1, 32, 32), 10, 16)) for _ in range(2))
@@ -162,6 +233,19 @@ def test_missing_digits_and_repeated_images_do_not_pass(digits, reader, yardstic
     mixed = torch.cat([other.x[: half // 2], gaussian[: half // 2]])
     assert not legible.holds(metrics.legible(reader, mixed, real.x))
     assert metrics.legible(reader, held.x, held.x) == pytest.approx(1)
+
+
+def test_one_image_a_class_and_classes_mixed_up_are_not_varied_within_a_class(request, digits):
+    train = digits[0]
+    gate, (images, asked) = GATES["varied-within-a-class"], classed(request)[0]
+    one_each = torch.cat([train.x[train["label"] == digit][:1] for digit in range(10)])
+    assert not gate.holds(within(request, (one_each[asked], asked)))  # read as asked each time
+    assert not gate.holds(within(request, (images, asked.roll(37))))
+    collapsed = images.clone()  # five classes of ten
+    collapsed[asked < 5] = one_each[asked[asked < 5]]
+    assert within(request, (collapsed, asked)) < 0.7 * within(request, (images, asked))
+    with pytest.raises(ValueError, match="class 9 has no images"):
+        within(request, (images[asked != 9], asked[asked != 9]))
 
 
 def test_a_sorted_cohort_and_few_images_give_the_same_answer(digits, yardstick):
