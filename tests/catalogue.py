@@ -143,7 +143,9 @@ CATALOGUE: dict[str, Case] = {
         lambda: {"x": image(8), "y": torch.rand(8, 1)},
     ),
     "ConditionalGAN with a projection": Case(
-        lambda: M.ConditionalGAN(N.ConditionalGenerator(SHAPE, 3, 8, 8), N.ProjectionCritic(SHAPE, 3, 8), "hinge"),
+        lambda: M.ConditionalGAN(
+            N.ConditionalGenerator(SHAPE, 3, 8, 8), N.ProjectionCritic(SHAPE, 3, 8, spectral=True), "hinge"
+        ),
         lambda: {"x": image(8), "y": torch.rand(8, 3)},
     ),
     "Contrastive": Case(

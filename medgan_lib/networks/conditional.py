@@ -85,13 +85,13 @@ class ProjectionCritic(nn.Module):
 
     With features phi(x), those of a `Critic`, it is ``real(phi(x)) + <fits(y), phi(x)>``: whether x looks real, and
     whether x and y belong together. ``fits`` is linear, which is enough for classes, and for a number that follows a
-    Gaussian given x. Each layer is divided by its largest singular value (Miyato et al. 2018), so that no penalty is
-    needed. Raises ValueError as `Critic` does, and for ``condition`` < 1.
+    Gaussian given x. ``spectral`` divides each layer by its largest singular value (Miyato et al. 2018), as its authors
+    do, so that no penalty is needed. Raises ValueError as `Critic` does, and for ``condition`` < 1.
     """
 
     per_sample = True
 
-    def __init__(self, shape: Sequence[int], condition: int, width: int = 64) -> None:
+    def __init__(self, shape: Sequence[int], condition: int, width: int = 64, *, spectral: bool = False) -> None:
         super().__init__()
         self.shape, self.condition = checked_shape(shape), at_least_one(condition)
         features = flat_size(self.shape, width)
@@ -100,7 +100,7 @@ class ProjectionCritic(nn.Module):
         self.fits = nn.Linear(condition, features, bias=False)
         initialise(self)
         for layer in [*self.features, self.real, self.fits]:
-            if hasattr(layer, "weight"):
+            if spectral and hasattr(layer, "weight"):
                 spectral_norm(layer)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

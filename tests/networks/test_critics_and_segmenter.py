@@ -39,9 +39,10 @@ def test_the_segmenter_is_the_unet_before_its_tanh() -> None:
     assert torch.allclose(S(x).tanh(), U(x), atol=1e-6)
 
 
-def test_the_projection_critic_is_its_formula_and_linear_in_y() -> None:
+@pytest.mark.parametrize("spectral", [False, True])
+def test_the_projection_critic_is_its_formula_and_linear_in_y(spectral: bool) -> None:
     torch.manual_seed(0)
-    D = networks.ProjectionCritic((1, 16, 16), 3, 4).double().eval()
+    D = networks.ProjectionCritic((1, 16, 16), 3, 4, spectral=spectral).double().eval()
     x, y = torch.randn(5, 1, 16, 16).double(), torch.randn(5, 3).double()
     h = D.features(x)
     written_out = [D.real.weight[0] @ h[i] + D.real.bias[0] + (D.fits.weight @ y[i]) @ h[i] for i in range(5)]
@@ -55,9 +56,9 @@ def test_the_projection_critic_is_its_formula_and_linear_in_y() -> None:
         networks.ProjectionCritic((1, 16, 16), 0)
 
 
-def test_every_layer_of_the_projection_critic_has_the_singular_value_1() -> None:
+def test_every_layer_of_a_spectral_projection_critic_has_the_singular_value_1() -> None:
     torch.manual_seed(0)
-    D = networks.ProjectionCritic((1, 16, 16), 3, 4)
+    D = networks.ProjectionCritic((1, 16, 16), 3, 4, spectral=True)
     for _ in range(50):  # each pass is one power iteration
         D(torch.randn(4, 1, 16, 16), torch.randn(4, 3))
     layers = [layer for layer in D.modules() if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear))]
