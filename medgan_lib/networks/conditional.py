@@ -84,23 +84,30 @@ class ProjectionCritic(nn.Module):
     """Images x (n, *shape) and a condition y (n, condition) -> one number a sample (n,): Miyato and Koyama (2018).
 
     With features phi(x), those of a `Critic`, it is ``real(phi(x)) + <fits(y), phi(x)>``: whether x looks real, and
-    whether x and y belong together. ``fits`` is linear, which is enough for classes, and for a number that follows a
-    Gaussian given x. ``spectral`` divides each layer by its largest singular value (Miyato et al. 2018), as its authors
-    do, so that no penalty is needed. Raises ValueError as `Critic` does, and for ``condition`` < 1.
+    whether x and y belong together. ``fits`` is linear, which is enough for classes; numbers should pass ``hidden``
+    units first, so that large ones may ask for something else than small ones. ``spectral`` divides each layer by its
+    largest singular value, as the authors do (Miyato et al. 2018), so that no penalty is needed. Raises ValueError as
+    `Critic` does, and for ``condition`` < 1.
     """
 
     per_sample = True
 
-    def __init__(self, shape: Sequence[int], condition: int, width: int = 64, *, spectral: bool = False) -> None:
+    def __init__(
+        self, shape: Sequence[int], condition: int, width: int = 64, *, hidden: int = 0, spectral: bool = False
+    ) -> None:
         super().__init__()
         self.shape, self.condition = checked_shape(shape), at_least_one(condition)
         features = flat_size(self.shape, width)
         self.features = nn.Sequential(*downsampling(self.shape, width), nn.Flatten())
         self.real = nn.Linear(features, 1)
-        self.fits = nn.Linear(condition, features, bias=False)
+        self.fits = nn.Linear(hidden or condition, features, bias=False)
+        if hidden:
+            self.fits = nn.Sequential(nn.Linear(condition, hidden), nn.LeakyReLU(0.2), self.fits)
         initialise(self)
-        for layer in [*self.features, self.real, self.fits]:
-            if spectral and hasattr(layer, "weight"):
+        if hidden:
+            spread_kinks(self.fits[0])
+        if spectral:
+            for layer in [layer for layer in self.modules() if hasattr(layer, "weight")]:
                 spectral_norm(layer)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
