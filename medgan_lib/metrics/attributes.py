@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from medgan_lib.cohorts import Window
 
 VENTRICLES_MM = 30.0  # radius of the disc around the middle of a head that holds the ventricles
-RADII_MM = (1.5, 10.5, 0.25)  # of the discs that are tried on a nodule: from, below, step
+RADII_MM = (1.5, 12.5, 0.25)  # of the discs that are tried on a nodule: from, below, step
 RING_MM = 1.0  # around each of them
 MIDDLE_MM = 3.5  # a nodule's middle lies no farther than this from the middle of its image
 FLUID = 0.1  # T1 signal of voxels full of fluid, protocol A of the simulated heads (fraction of water's magnetisation)
@@ -51,7 +51,7 @@ def thickness(x: Tensor) -> Tensor:
 def disc_diameter(x: Tensor, spacing: float) -> Tensor:
     """Diameter in mm of a bright nodule near the middle: of the disc that stands out most from a ring around it.
 
-    Discs of radius 1.5 to 10.25 mm are tried at every pixel within 3.5 mm of the middle. The score is the mean inside
+    Discs of radius 1.5 to 12.25 mm are tried at every pixel within 3.5 mm of the middle. The score is the mean inside
     less the mean in the ring of 1 mm around, times the root of the number of pixels in the ring: the contrast in units
     of its own noise. Nothing is trained, so there is nothing that a generator could have learnt to please. The disc
     takes in the blurred edge and comes out some tenths too wide: fit a line on images of known size. ``spacing`` is mm
