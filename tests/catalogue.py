@@ -70,7 +70,7 @@ def infogan_shared() -> M.InfoGAN:
     codes = M.Codes((10,), 2)
     trunk = nn.Sequential(nn.Conv2d(1, 8, 4, 2, 1), nn.BatchNorm2d(8), nn.LeakyReLU(0.1), nn.Flatten())
     D, Q = (nn.Sequential(trunk, nn.Linear(512, outputs)) for outputs in (1, codes.outputs))
-    return M.InfoGAN(N.Generator(SHAPE, 16, 8), D, Q, codes, ema=0.99, lr_D=1e-4, decay=(1, 9))
+    return M.InfoGAN(N.Generator(SHAPE, 16, 8), D, Q, codes, ema=0.99, lr_D=1e-4, informed=False, decay=(1, 9))
 
 
 def laplacian() -> M.LAPGAN:

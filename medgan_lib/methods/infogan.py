@@ -121,9 +121,10 @@ class InfoGAN(GAN):
 
     G takes (n, G.latent), of which the last ``codes.size`` entries are c and the others z, uniform in [-1, 1] as in the
     authors' code. D maps samples to logits, Q maps them to (n, codes.outputs). In the paper both share a trunk: say so
-    by two `nn.Sequential` of two parts, whose first is the same module. The information then shapes what D looks at,
-    and Q reads with features that were learnt on real samples, too. The review's "separate neural network" is any
-    other Q. ``lr`` is G's learning rate, ``lr_D`` that of D and Q (``lr`` unless given).
+    by two `nn.Sequential` of two parts, whose first is the same module. Q then reads features that were learnt on real
+    samples, too, and where ``informed`` is True, as in the authors' program, the information shapes these features as
+    well; else the trunk is D's alone. The review's "separate neural network" is any other Q. ``lr`` is G's learning
+    rate, ``lr_D`` that of D and ``lr_Q`` that of what only Q has (both ``lr`` unless given).
 
     ``ema``, ``decay``, ``betas`` are as in `GAN`. Raises ValueError as `GAN` does, for an objective whose critic needs
     a constraint, where G has no room for z, or for lambda < 0.
@@ -140,8 +141,10 @@ class InfoGAN(GAN):
         lam: float = 1.0,
         lam_continuous: float = 0.1,
         paid: bool = True,
+        informed: bool = True,
         lr: float = 2e-4,
         lr_D: float | None = None,
+        lr_Q: float | None = None,
         betas: tuple[float, float] = (0.5, 0.9),
         ema: float = 0.0,
         decay: tuple[int, int] | None = None,
@@ -153,13 +156,14 @@ class InfoGAN(GAN):
             raise ValueError(f"G takes {G.latent} inputs, which must be more than the {codes.size} entries of c")
         if lam < 0 or lam_continuous < 0:
             raise ValueError(f"lambda must be 0 or more, not lam={lam}, lam_continuous={lam_continuous}")
-        self.Q, self.codes, self.paid = Q, codes, paid
+        self.Q, self.codes, self.paid, self.informed = Q, codes, paid, informed
         self.lam, self.lam_continuous = lam, lam_continuous
         self.categorical, self.continuous = codes.categorical, codes.continuous
-        self.lr_D = lr if lr_D is None else lr_D
+        self.lr_D, self.lr_Q = (lr if rate is None else rate for rate in (lr_D, lr_Q))
         if self.shared and not len(D) == len(Q) == 2:
             raise ValueError(f"D and Q that share their trunk have two parts each, not {len(D)} and {len(Q)}")
-        self.opt_D = adam(nn.ModuleList([D, Q]), self.lr_D, betas)  # a shared trunk is in it once
+        self.opt_D = adam(D, self.lr_D, betas)
+        self.opt_D.add_param_group({"params": list((Q[1] if self.shared else Q).parameters()), "lr": self.lr_Q})
 
     @property
     def shared(self) -> bool:
@@ -169,12 +173,13 @@ class InfoGAN(GAN):
     def further_calls(self) -> list[tuple[nn.Module, str]]:
         return [(self.D, "0"), (self.D, "1"), (self.Q, "1")] if self.shared else []
 
-    def judge_and_read(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """D(x) and what Q says of c, with one pass through a trunk that they share."""
+    def judge_and_read(self, x: Tensor, informed: bool = True) -> tuple[Tensor, Tensor]:
+        """D(x) and what Q says of c, with one pass through a trunk that they share; unless it is to be ``informed``,
+        Q sends no gradient into it."""
         if not self.shared:
             return self.D(x), self.Q(x)
         features = self.D[0](x)
-        return self.D[1](features), self.Q[1](features)
+        return self.D[1](features), self.Q[1](features if informed else features.detach())
 
     def update_D(self, x: Tensor, *y: Tensor) -> dict[str, Tensor]:
         """One descent step of D and Q on D's loss in Table 1 minus lambda L_I, on real samples and as many generated.
@@ -184,7 +189,7 @@ class InfoGAN(GAN):
         noise = self.noise(len(x))
         with torch.no_grad():
             fake = self.G(noise)
-        real_logits, (fake_logits, outputs) = self.D(x), self.judge_and_read(fake)
+        real_logits, (fake_logits, outputs) = self.D(x), self.judge_and_read(fake, self.informed)
         loss = OBJECTIVES[self.objective].discriminator(real_logits, fake_logits)
         categorical, continuous = self.codes.bound(noise[:, -self.codes.size :], outputs)
         self.opt_D.zero_grad()

@@ -211,9 +211,10 @@ def sharing(kind: type[InfoGAN] = InfoGAN, **options) -> InfoGAN:
     return kind(MLP(CODES.size + 3, 2, 16, 2), D, Q, CODES, **options)
 
 
-def trunk_follows_both(kind: type[InfoGAN]) -> bool:
-    """Whether D's step gives trunk and heads the gradient of the discriminator's loss minus lambda L_I."""
-    method = sharing(kind, lam=0.7, lam_continuous=0.2).double()
+def trunk_follows(kind: type[InfoGAN], informed: bool) -> bool:
+    """Whether D's step gives the heads the gradient of the discriminator's loss minus lambda L_I, and the trunk that of
+    the same, or of the discriminator's loss alone."""
+    method = sharing(kind, lam=0.7, lam_continuous=0.2, informed=informed).double()
     expected = copy.deepcopy(method)
     x = torch.randn(64, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     torch.manual_seed(3)
@@ -221,9 +222,10 @@ def trunk_follows_both(kind: type[InfoGAN]) -> bool:
     method.noise = lambda n: noise
     fake = expected.G(noise).detach()
     categorical, continuous = expected.codes.bound(noise[:, -CODES.size :], expected.Q(fake))
-    loss = OBJECTIVES["gan-ma"].discriminator(expected.D(x), expected.D(fake)) - 0.7 * categorical - 0.2 * continuous
-    players = nn.ModuleList([expected.D, expected.Q])
-    oracle = torch.autograd.grad(loss, list(players.parameters()))
+    of_D = OBJECTIVES["gan-ma"].discriminator(expected.D(x), expected.D(fake))
+    loss, (trunk, of_game), of_code = of_D - 0.7 * categorical - 0.2 * continuous, expected.D, expected.Q[1]
+    oracle = torch.autograd.grad(loss if informed else of_D, list(trunk.parameters()), retain_graph=True)
+    oracle += torch.autograd.grad(loss, [*of_game.parameters(), *of_code.parameters()])
     method.update_D(x)
     found = gradients(nn.ModuleList([method.D, method.Q]))
     return torch.allclose(found, torch.cat([g.flatten() for g in oracle]), atol=1e-12, rtol=1e-9)
@@ -232,7 +234,7 @@ def trunk_follows_both(kind: type[InfoGAN]) -> bool:
 class TrunkOfDAlone(InfoGAN):
     """The information trains Q's head on what D's trunk makes, and never the trunk."""
 
-    def judge_and_read(self, x):
+    def judge_and_read(self, x, informed=True):
         features = self.D[0](x)
         return self.D[1](features), self.Q[1](features.detach())
 
@@ -240,15 +242,35 @@ class TrunkOfDAlone(InfoGAN):
 class TrunkOfTheInformationAlone(InfoGAN):
     """D's head judges what the information made of the trunk."""
 
-    def judge_and_read(self, x):
+    def judge_and_read(self, x, informed=True):
         features = self.D[0](x)
         return self.D[1](features.detach()), self.Q[1](features)
 
 
-def test_a_shared_trunk_follows_game_and_information_and_mutants_are_rejected():
-    assert trunk_follows_both(InfoGAN)
-    for mutant in (TrunkOfDAlone, TrunkOfTheInformationAlone):
-        assert not trunk_follows_both(mutant), mutant.__name__
+def test_a_shared_trunk_follows_what_it_should_and_mutants_are_rejected():
+    assert trunk_follows(InfoGAN, True) and trunk_follows(InfoGAN, False)
+    assert not trunk_follows(TrunkOfDAlone, True)
+    for informed in (True, False):
+        assert not trunk_follows(TrunkOfTheInformationAlone, informed)
+
+
+def test_information_reaches_G_through_a_trunk_that_it_does_not_shape():
+    method = sharing(informed=False).double()
+    expected = copy.deepcopy(method)
+    torch.manual_seed(3)
+    noise = method.noise(64).double()
+    method.noise = lambda n: noise
+    bound = sum(expected.codes.bound(noise[:, -CODES.size :], expected.Q(expected.G(noise))))
+    oracle = torch.autograd.grad(-bound, list(expected.G.parameters()))
+    found = information_only(method)
+    torch.testing.assert_close(found, torch.cat([g.flatten() for g in oracle]))
+
+
+def test_each_part_has_its_own_rate():
+    method = sharing(lr=1e-3, lr_D=2e-4, lr_Q=5e-4)
+    rates = [(group["lr"], sum(p.numel() for p in group["params"])) for group in method.opt_D.param_groups]
+    assert rates == [(2e-4, 2 * 16 + 16 + 2 * 16 + 16 + 1), (5e-4, 17 * CODES.outputs)]
+    assert method.opt_G.param_groups[0]["lr"] == 1e-3
 
 
 def test_a_shared_trunk_is_passed_once_and_updated_once():
