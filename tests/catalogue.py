@@ -66,6 +66,13 @@ def infogan() -> M.InfoGAN:
     return M.InfoGAN(N.Generator(SHAPE, 16, 8), critic(), encoder(codes.outputs), codes, ema=0.99)
 
 
+def infogan_shared() -> M.InfoGAN:
+    codes = M.Codes((10,), 2)
+    trunk = nn.Sequential(nn.Conv2d(1, 8, 4, 2, 1), nn.BatchNorm2d(8), nn.LeakyReLU(0.1), nn.Flatten())
+    D, Q = (nn.Sequential(trunk, nn.Linear(512, outputs)) for outputs in (1, codes.outputs))
+    return M.InfoGAN(N.Generator(SHAPE, 16, 8), D, Q, codes, ema=0.99, lr_D=1e-4, informed=False, decay=(1, 9))
+
+
 def laplacian() -> M.LAPGAN:
     coarsest = M.GAN(N.DenseGenerator((1, 8, 8), 8, 16), N.DenseCritic((1, 8, 8), 16), "wgan-gp", ema=0.98)
     shapes = [(1, s, s) for s in (16, 32)]
@@ -129,6 +136,7 @@ CATALOGUE: dict[str, Case] = {
     "UniformGAN": Case(lambda: M.UniformGAN(generator(), critic(), ema=0.99), lambda: {"x": image(8)}),
     "UnrolledGAN": Case(lambda: M.UnrolledGAN(N.MLP(2, 2, 16), N.MLP(2, 1, 16), k=3), in_the_plane),
     "InfoGAN": Case(infogan, lambda: {"x": image(8)}),
+    "InfoGAN, one trunk": Case(infogan_shared, lambda: {"x": image(8)}),
     "BiGAN": Case(
         lambda: M.BiGAN(generator(), encoder(8), N.JointCritic(SHAPE, 8, 8), ema=0.99), lambda: {"x": image(8)}
     ),
