@@ -18,7 +18,15 @@ from medgan_lib.metrics.baselines import (
 )
 from medgan_lib.metrics.copies import Memorisation, memorisation, nearest
 from medgan_lib.metrics.faults import FAULTS, spoil
-from medgan_lib.metrics.gates import beyond_guessing, legible, near_modes, over_a_gaussian, over_chance, variety
+from medgan_lib.metrics.gates import (
+    beyond_guessing,
+    legible,
+    near_modes,
+    over_a_circle,
+    over_a_gaussian,
+    over_chance,
+    variety,
+)
 from medgan_lib.metrics.head_shape import bright_by_depth, head_mask
 from medgan_lib.metrics.information import MutualInformationGap, mutual_information, mutual_information_gap
 from medgan_lib.metrics.marginals import KS, kolmogorov_smirnov
@@ -84,6 +92,7 @@ __all__ = [
     "near_modes",
     "nearest",
     "object_dice",
+    "over_a_circle",
     "over_a_gaussian",
     "over_chance",
     "perfect_regression",
