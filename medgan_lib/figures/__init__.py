@@ -7,10 +7,11 @@ kernel and no network is needed to show it, and two equal runs give equal HTML. 
 
 from medgan_lib.figures.diagrams import Arrow, Box, Diagram, diagram
 from medgan_lib.figures.grids import compare, samples
-from medgan_lib.figures.live import LiveView
 from medgan_lib.figures.live_cohorts import cohort_picker
+from medgan_lib.figures.live_models import live
 from medgan_lib.figures.live_sliders import sliders
 from medgan_lib.figures.live_steps import stepper
+from medgan_lib.figures.live_views import LiveView
 from medgan_lib.figures.pictures import Picture, origin
 from medgan_lib.figures.players import Player, player
 from medgan_lib.figures.playgrounds import Playground, playground
@@ -37,6 +38,7 @@ __all__ = [
     "compare",
     "curves",
     "diagram",
+    "live",
     "origin",
     "picture",
     "player",

@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from medgan_lib.figures.grids import grid_image, text_strip
-from medgan_lib.figures.live import TEXT, LiveView, Screen
+from medgan_lib.figures.live_views import TEXT, LiveView, Screen
 from medgan_lib.figures.pictures import Picture, as_array, as_images, caption_text, origin, png_bytes, rendered
 from medgan_lib.figures.plots import subplots
 from medgan_lib.figures.style import DASHES, PALETTE, WIDTH

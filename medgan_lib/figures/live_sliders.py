@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medgan_lib.figures.grids import grid_image, scale_bar, text_strip
-from medgan_lib.figures.live import LiveView, Screen, own_randomness
+from medgan_lib.figures.live_views import LiveView, Screen, own_randomness
 from medgan_lib.figures.pictures import Picture, as_array, as_images, caption_text, png_bytes
 from medgan_lib.figures.players import frame_image
 from medgan_lib.figures.style import GAP, WIDTH

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from medgan_lib.figures.live import LiveView, Screen, own_randomness
+from medgan_lib.figures.live_views import LiveView, Screen, own_randomness
 from medgan_lib.figures.pictures import Picture, caption_text, png_bytes, rendered
 from medgan_lib.figures.players import Player, player
 from medgan_lib.figures.plots import subplots

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from . import npz
-from .image import MAX_VALUES, UNITS, Image, guess_units, too_large
+from .image import MAX_VALUES, UNITS, Image, guess_units, inexact, too_large
 
 PREFERRED = ("values", "image", "x")
 
@@ -30,6 +30,13 @@ def read(path: Path) -> Image:
         units = npz.array(archive, "units", _at_most(1)) if "units" in names else None
     if array.dtype.kind not in "iufb":
         raise ValueError(f"its array {name!r} is {array.dtype}; only real numbers can be read")
+    if array.ndim in (3, 4) and array.shape[-1] == 1:
+        array = array[..., 0]  # one channel, as networks have it
+    elif array.ndim in (3, 4) and array.shape[-1] in (2, 4) and min(array.shape[:-1]) > 4:
+        raise ValueError(
+            f"its array {name!r} has shape {array.shape}: a last axis of {array.shape[-1]} may be channels; save each "
+            "as a file, or colours as (h, w, 3)"
+        )
     colour = array.ndim in (3, 4) and array.shape[-1] == 3
     size = array.shape[:-1] if colour else array.shape
     if len(size) not in (2, 3) or not all(size):
@@ -39,14 +46,18 @@ def read(path: Path) -> Image:
         raise ValueError(f"its spacing must be {len(size)} numbers, in mm")
     if spacing is not None and not (np.isfinite(spacing) & (spacing > 0)).all():
         raise ValueError(f"its spacing must be {len(size)} positive numbers, in mm")
+    notes = inexact(array)
     if units is None:
         depths = {np.dtype(np.uint8): "intensity 0-255", np.dtype(np.uint16): "intensity 0-65535"}
-        unit = depths.get(array.dtype) or (guess_units(values) if np.isfinite(values).any() else "signal")
+        unit = depths.get(array.dtype.newbyteorder("=")) or guess_units(values, notes)
     else:
         unit = str(units)
         if unit not in UNITS:
             raise ValueError(f"its units must be one of {', '.join(UNITS)}, they are {unit[:40]!r}")
-    return Image(values, spacing if spacing is None else tuple(map(float, spacing)), unit, path, "npz", colour=colour)
+    if not colour and array.ndim == 3 and len(array) in (3, 4):
+        notes.append(f"its {len(array)} layers that come first are taken as slices; colours would come last")
+    mm = spacing if spacing is None else tuple(map(float, spacing))
+    return Image(values, mm, unit, path, "npz", colour=colour, notes=tuple(notes))
 
 
 def _at_most(most: int) -> Callable[[tuple[int, ...], np.dtype], None]:

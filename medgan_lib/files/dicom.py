@@ -1,18 +1,15 @@
-"""Read DICOM: one file with one frame, or the slices of a series as a volume."""
+"""Read DICOM: one file with a frame or a volume of frames, or the slices of a series as a volume."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pydicom
-from pydicom.errors import InvalidDicomError
 
-from .image import DICOM_SUFFIXES, MAX_VALUES, Image, grid, too_large
+from .dicom_frames import Slice, frames, opened
+from .image import DICOM_SUFFIXES, MAX_VALUES, Image, grid, sheared, too_large
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 DEPTH = 3  # patient, study, series
@@ -72,40 +69,10 @@ def series(paths: list[Path]) -> dict[str, list[Path]]:
     return groups
 
 
-def opened(path: Path, only: tuple[str, ...] | None = None) -> pydicom.Dataset:
-    """A DICOM file, or ``only`` some of its header. ValueError with the reason where it is none."""
-    if not path.stat().st_size:
-        raise ValueError("the file is empty (0 bytes)")
-    try:
-        return pydicom.dcmread(path, specific_tags=only and list(only), stop_before_pixels=only is not None)
-    except InvalidDicomError as error:
-        raise ValueError("not a DICOM file (no DICOM header)") from error
-
-
-@dataclass(frozen=True, eq=False)
-class Slice:
-    """One frame: ``values`` float32 (channels, rows, columns), and where it lies, in mm to the left, back and head."""
-
-    path: Path
-    values: np.ndarray
-    units: str
-    along_row: np.ndarray
-    along_column: np.ndarray
-    spacing: tuple[float, float] | None  # between rows, between columns
-    thickness: float
-    origin: np.ndarray
-    notes: tuple[str, ...]
-
-    @property
-    def geometry(self) -> np.ndarray:
-        """What all slices of a volume share."""
-        return np.concatenate([self.values.shape, self.along_row, self.along_column, self.spacing or (1, 1)])
-
-
 def read(path: Path) -> Image:
     """A DICOM file, or the one series in a folder. ValueError: the reason why it can't be used."""
     if not path.is_dir():
-        return volume(path, [frame(path)])
+        return volume(path, frames(path))
     files = below(path)
     groups = series(files)
     if not files:
@@ -118,7 +85,7 @@ def read(path: Path) -> Image:
     slices: list[Slice] = []
     for file in files:
         try:
-            slices.append(frame(file))
+            slices.extend(frames(file))
         except Exception as error:  # decoders raise anything on damaged files
             raise ValueError(f"slice {file.name}: {error}") from error
         if slices[0].values.size * len(files) > MAX_VALUES:
@@ -126,73 +93,19 @@ def read(path: Path) -> Image:
     return volume(path, slices)
 
 
-def frame(path: Path) -> Slice:
-    """One file with one frame, rescaled to its units."""
-    data = opened(path)
-    if "PixelData" not in data:
-        raise ValueError("it holds no image (no pixel data)")
-    frames, samples = int(data.get("NumberOfFrames") or 1), int(data.get("SamplesPerPixel", 1))
-    if frames > 1:
-        raise ValueError(f"it holds {frames} frames; convert it to NIfTI first, for instance by dcm2niix")
-    shape, photometric = (samples, int(data.Rows), int(data.Columns)), data.get("PhotometricInterpretation", "")
-    if math.prod(shape) > MAX_VALUES:
-        raise too_large(shape)
-    if photometric not in ("MONOCHROME1", "MONOCHROME2", "RGB"):
-        raise ValueError(f"its colours are stored as {photometric}, which can't be read; save it as PNG")
-    try:
-        pixels = data.pixel_array
-    except (RuntimeError, NotImplementedError, AttributeError) as error:
-        syntax = data.file_meta.get("TransferSyntaxUID")
-        raise ValueError(
-            f"its pixels can't be decoded (compression {getattr(syntax, 'name', syntax)}); decompress it, "
-            "for instance by gdcmconv --raw or dcm2niix"
-        ) from error
-    notes, bits = [], int(data.get("BitsStored", 16))
-    if photometric == "RGB" and bits not in (8, 16):
-        raise ValueError(f"its colours have {bits} bits; 8 and 16 can be read")
-    if photometric == "MONOCHROME1":
-        top = 2 ** (bits - 1) - 1 if data.get("PixelRepresentation") else 2**bits - 1
-        base = -(2 ** (bits - 1)) if data.get("PixelRepresentation") else 0
-        pixels = (top + base) - pixels.astype(np.int64)
-        notes.append("stored with dark as high (MONOCHROME1): inverted")
-    values = pixels.astype(np.float64) * float(data.get("RescaleSlope") or 1) + float(data.get("RescaleIntercept") or 0)
-    values = np.moveaxis(values, -1, 0) if photometric == "RGB" else values[None]
-    units = "HU" if data.get("Modality") == "CT" and "RescaleIntercept" in data else "signal"
-    if photometric == "RGB":
-        units = "intensity 0-255" if bits == 8 else "intensity 0-65535"
-    return Slice(path, values.astype(np.float32), units, *place(data), tuple(notes))
-
-
-def place(data: pydicom.Dataset) -> tuple[np.ndarray, np.ndarray, tuple[float, float] | None, float, np.ndarray]:
-    """Directions of rows and columns, spacing, thickness and origin; a plain upright place for images without."""
-    orientation = np.array(data.get("ImageOrientationPatient") or (1, 0, 0, 0, 1, 0), float)
-    origin = np.array(data.get("ImagePositionPatient") or (0, 0, 0), float)
-    spacing = data.get("PixelSpacing") or data.get("ImagerPixelSpacing")
-    thickness = float(data.get("SpacingBetweenSlices") or data.get("SliceThickness") or 1)
-    if not np.isfinite([*orientation, *origin, *(spacing or ()), thickness]).all():
-        raise ValueError("its position or spacing is not finite")
-    if spacing and min(map(float, spacing)) <= 0:
-        raise ValueError(f"its pixel spacing is {list(map(float, spacing))}")
-    return (
-        orientation[:3],
-        orientation[3:],
-        (float(spacing[0]), float(spacing[1])) if spacing else None,
-        abs(thickness) or 1.0,
-        origin,
-    )
-
-
 def volume(path: Path, slices: list[Slice]) -> Image:
     """Slices sorted by position, checked for gaps, and turned like any other volume."""
     first = slices[0]
     for other in slices[1:]:
         if other.units != first.units or not np.allclose(other.geometry, first.geometry, atol=1e-3):
-            raise ValueError(
-                f"slices {first.path.name} and {other.path.name} differ in size, spacing, direction or units"
-            )
+            raise ValueError(f"slices {first.name} and {other.name} differ in size, spacing, direction or units")
+        if other.quantity != first.quantity:
+            told = [", ".join(one.quantity) or "no scale" for one in (first, other)]
+            raise ValueError(f"slices {first.name} and {other.name} hold different things ({told[0]}; {told[1]})")
     normal = np.cross(first.along_row, first.along_column)
     slices = sorted(slices, key=lambda one: float(one.origin @ normal))
     first, last = slices[0], slices[-1]
+    notes = list(dict.fromkeys(note for one in slices for note in one.notes))
     step = normal * first.thickness
     if len(slices) > 1:
         height = np.array([one.origin @ normal for one in slices])
@@ -200,23 +113,43 @@ def volume(path: Path, slices: list[Slice]) -> Image:
         usual = float(np.median(gaps))
         if gaps.min() < 1e-4:
             at = int(gaps.argmin())
-            names = f"{slices[at].path.name} and {slices[at + 1].path.name}"
+            names = f"{slices[at].name} and {slices[at + 1].name}"
             raise ValueError(f"{names} lie at the same place: save each phase or echo as a series of its own")
         if abs(gaps - usual).max() > UNEVEN * max(usual, 1.0):
             at = int(abs(gaps - usual).argmax())
             raise ValueError(
-                f"slices are {usual:.4g} mm apart, but {gaps[at]:.4g} mm between {slices[at].path.name} and "
-                f"{slices[at + 1].path.name}: a slice is missing or one too many"
+                f"slices are {usual:.4g} mm apart, but {gaps[at]:.4g} mm between {slices[at].name} and "
+                f"{slices[at + 1].name}: a slice is missing or one too many"
             )
         step = (last.origin - first.origin) / (len(slices) - 1)  # not along the normal for a tilted gantry
+        aside = np.array([one.origin - first.origin - n * step for n, one in enumerate(slices)])
+        if np.linalg.norm(aside, axis=1).max() > max(1.0, usual):
+            at = int(np.linalg.norm(aside, axis=1).argmax())
+            raise ValueError(f"slice {slices[at].name} lies {np.linalg.norm(aside[at]):.3g} mm beside the others")
+        if not first.oriented:
+            notes.append("it has no direction (ImageOrientationPatient): taken as axial")
     between_rows, between_columns = first.spacing or (1.0, 1.0)
     lps = np.eye(4)
     lps[:3, 0], lps[:3, 1] = first.along_row * between_columns, first.along_column * between_rows
     lps[:3, 2], lps[:3, 3] = step, first.origin
     channels, rows, columns = first.values.shape
     where = grid(LPS_TO_RAS @ lps, (columns, rows, len(slices)))
-    values = where.from_file(np.stack([one.values.transpose(0, 2, 1) for one in slices], -1))
-    notes = tuple(dict.fromkeys(note for one in slices for note in one.notes))
+    values = where.from_file(unpadded(slices, notes).transpose(1, 3, 2, 0))
     spacing = where.spacing if first.spacing else None
-    colour = channels == 3
-    return Image(values, spacing, first.units, path, "dicom", colour=colour, grid=where, notes=notes)
+    notes += sheared(where)
+    quantity = ", ".join(kind for kind in first.quantity if kind != "scaled")
+    return Image(values, spacing, first.units, path, "dicom", channels == 3, where, tuple(notes), quantity)
+
+
+def unpadded(slices: list[Slice], notes: list[str]) -> np.ndarray:
+    """(slices, channels, rows, columns); padding that is not the darkest already gets the smallest other value."""
+    values = np.stack([one.values for one in slices])
+    padding = np.stack([one.padding for one in slices])[:, None]
+    if padding.any() and not padding.all():
+        darkest = values[~padding].min()
+        if values[padding].max() > darkest:
+            notes.append("pixels where nothing was measured (PixelPaddingValue) get the smallest other value")
+            return np.where(padding, darkest, values)
+    if padding.all():
+        notes.append("all its pixels are padding (PixelPaddingValue): nothing was measured")
+    return values

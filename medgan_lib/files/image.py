@@ -9,9 +9,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-# HU: CT. signal: anything else without a known scale, such as MR.
-UNITS = ("HU", "signal", "intensity 0-255", "intensity 0-65535")
+# HU: CT. Gy: dose. Bq/ml: PET. signal: anything else without a known scale, such as MR.
+UNITS = ("HU", "signal", "intensity 0-255", "intensity 0-65535", "Gy", "Bq/ml")
 AIR = -500.0  # a value at or below it makes numbers without stated units HU: only CT has air so far below zero
+EXACT = 2**24  # whole numbers up to here are told apart by float32
+TILT = 0.5  # degrees from a right angle between axes from which a volume counts as sheared
 MAX_VALUES = 2**28  # of one image, 1 GiB as float32; a file that claims more is refused before it is unpacked
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -48,8 +50,8 @@ class Grid:
         return np.stack([*columns, self.affine @ [*start, 1]], 1)
 
     def _mm(self) -> float:
-        unit = self.header.get_xyzt_units()[0] if self.header is not None else "mm"
-        return {"meter": 1000.0, "micron": 0.001}.get(unit, 1.0)
+        code = int(self.header["xyzt_units"]) % 8 if self.header is not None else 2
+        return {1: 1000.0, 3: 0.001}.get(code, 1.0)  # metres and microns; NIfTI-1.1 knows no other
 
     def from_file(self, voxels: np.ndarray) -> np.ndarray:
         """(channels, i, j, k) in the order of the file -> (channels, *size)."""
@@ -89,6 +91,26 @@ def grid(affine: np.ndarray, shape: tuple[int, ...], header: Any = None) -> Grid
     return Grid(np.asarray(affine, float), tuple(shape), order, flip, header)
 
 
+def sheared(place: Grid) -> list[str]:
+    """A note where the axes of a volume are not at right angles, as after a scan with a tilted gantry."""
+    axes = place.affine[:3, :3] / nib.affines.voxel_sizes(place.affine)
+    cosines = [abs(axes[:, a] @ axes[:, b]) for a, b in ((0, 1), (0, 2), (1, 2)) if len(place.order) == 3]
+    angle = float(np.degrees(np.arcsin(min(max(cosines, default=0.0), 1.0))))
+    if angle <= TILT:
+        return []
+    return [
+        f"its axes are {angle:.1f} degrees from right angles (a tilted gantry, or a header to correct): slices are as "
+        "they were acquired, but lie shifted against each other in the volume"
+    ]
+
+
+def inexact(stored: np.ndarray) -> list[str]:
+    """A note where whole numbers are too large for float32 to tell neighbours apart."""
+    if stored.dtype.kind not in "iu" or not stored.size or max(-int(stored.min()), int(stored.max())) <= EXACT:
+        return []
+    return [f"it holds whole numbers beyond {EXACT:,}, of which neighbours can't be told apart"]
+
+
 @dataclass(frozen=True, eq=False)
 class Image:
     """``values`` float32 (channels, *size) in ``units``, size = (h, w) or (slices, h, w); all finite.
@@ -96,7 +118,7 @@ class Image:
     ``spacing`` is mm along size, None where the file has none. Volumes are turned as `grid` says, and ``grid``
     remembers the order of the file. ``kind`` is nifti, dicom, png, jpeg, tiff or npz; ``colour`` says that the file
     stores three channels, even where they are equal and ``values`` therefore has one. ``notes`` are treatments that
-    the reader should know of.
+    the reader should know of, ``quantity`` what "signal" is where the file says so, such as "phase" or "in GML".
     """
 
     values: np.ndarray
@@ -107,6 +129,7 @@ class Image:
     colour: bool = False
     grid: Grid | None = None
     notes: tuple[str, ...] = ()
+    quantity: str = ""
 
     @property
     def name(self) -> str:
@@ -128,9 +151,12 @@ def without_suffix(name: str) -> str:
     return name.removesuffix(name[len(name) - len(suffix) :])
 
 
-def guess_units(values: np.ndarray) -> str:
-    """Units of numbers that come without: "HU" if any is at or below `AIR`, else "signal"."""
-    return "HU" if np.nanmin(values) <= AIR else "signal"
+def guess_units(values: np.ndarray, notes: list[str]) -> str:
+    """Units of numbers that come without: "HU" if any is at or below `AIR`, with a note, else "signal"."""
+    if not np.isfinite(values).any() or np.nanmin(np.where(np.isfinite(values), values, np.nan)) > AIR:
+        return "signal"
+    notes.append(f"HU only by its numbers, some at or below {AIR:g}, as those of an MR phase image can be, too")
+    return "HU"
 
 
 def too_large(shape: tuple[int, ...]) -> ValueError:

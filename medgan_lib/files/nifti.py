@@ -15,8 +15,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from .image import MAX_VALUES, Image, grid, guess_units, too_large
+from .image import MAX_VALUES, Grid, Image, grid, guess_units, inexact, sheared, too_large
 
+SMALLEST, LARGEST = 0.01, 50.0  # mm, voxels beyond which a unit is doubted
+STATISTICS = range(2, 25)  # intent codes of NIfTI-1.1
 MOST_EXTRA = 2**24  # bytes that may come before the voxels (header extensions) or, uncompressed, after them
 
 
@@ -29,7 +31,7 @@ def read(path: Path) -> Image:
             head = file.read(544)
             header = parsed(head)
             shape, dtype = checked(header)
-            start = int(header["vox_offset"])
+            start = int(header["vox_offset"]) if np.isfinite(header["vox_offset"]) else -1
             if not len(header.binaryblock) <= start <= MOST_EXTRA:
                 raise ValueError(f"its header says that the voxels begin at byte {start}")
             need = start + math.prod(shape) * dtype.itemsize
@@ -44,14 +46,54 @@ def read(path: Path) -> Image:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"truncated or damaged ({error})") from error
     raw = np.frombuffer(data, dtype, count=math.prod(shape), offset=start).reshape(shape, order="F")
-    slope, intercept = header.get_slope_inter()
+    try:
+        slope, intercept = header.get_slope_inter()
+    except nib.spatialimages.HeaderDataError as error:
+        raise ValueError(
+            f"its slope is {header['scl_slope']:g} and its intercept {header['scl_inter']:g}: its values have no scale"
+        ) from error
+    notes = inexact(raw) if slope in (None, 1) else []
     if slope is not None:
         raw = raw.astype(np.float64) * slope + intercept
     place = grid(header.get_best_affine(), shape, header)
+    notes += [*where(header, shape), *odd(header, place), *sheared(place)]
     with np.errstate(over="ignore"):
         values = place.from_file(raw.reshape(1, *(*shape, 1, 1)[:3]).astype(np.float32))
-    units = guess_units(values) if np.isfinite(values).any() else "signal"
-    return Image(values, place.spacing, units, path, "nifti", grid=place)
+    units = guess_units(values, notes)
+    return Image(values, place.spacing, units, path, "nifti", grid=place, notes=tuple(notes))
+
+
+def where(header: nib.Nifti1Header, shape: tuple[int, ...]) -> list[str]:
+    """Notes where a header's two positions differ, or it has none."""
+    if not (header["sform_code"] > 0 or header["qform_code"] > 0):
+        return ["it has no position (qform and sform codes are 0): that its first axis goes left is a guess"]
+    if not (header["sform_code"] > 0 and header["qform_code"] > 0):
+        return []
+    try:
+        qform = header.get_qform()
+    except ValueError as error:  # a quaternion that is none
+        return [f"its qform can't be read ({error}); the sform is used"]
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*(*shape, 1, 1)[:3], 1]
+    moved = np.linalg.norm(corners @ (header.get_sform() - qform).T, axis=1).max()
+    if moved <= nib.affines.voxel_sizes(header.get_sform()).min() / 2:
+        return []
+    return [f"its two positions (sform and qform) are up to {moved:.3g} apart; the sform is used"]
+
+
+def odd(header: nib.Nifti1Header, place: Grid) -> list[str]:
+    """Notes on voxel sizes that contradict each other or are no person's, and on numbers that are statistics."""
+    notes = []
+    sizes, told = nib.affines.voxel_sizes(place.affine), np.array([*header.get_zooms(), 1, 1])[:3]
+    axes = sorted(place.order)
+    if not np.allclose(sizes[axes], told[axes], rtol=0.01):
+        shown = [" x ".join(f"{one:.4g}" for one in some[axes]) for some in (told, sizes)]
+        notes.append(f"its voxels are {shown[0]} by pixdim and {shown[1]} by its affine, which is used")
+    if min(place.spacing) < SMALLEST or max(place.spacing) > LARGEST:
+        shown = " x ".join(f"{one:.4g}" for one in place.spacing)
+        notes.append(f"its voxels are {shown} mm, if its header names the right unit (xyzt_units)")
+    if int(header["intent_code"]) in STATISTICS:
+        notes.append(f"its numbers are statistics by its header (intent: {header.get_intent()[0]})")
+    return notes
 
 
 def parsed(head: bytes) -> nib.Nifti1Header:
@@ -63,7 +105,10 @@ def parsed(head: bytes) -> nib.Nifti1Header:
                 raise ValueError("header and voxels are in two files (.hdr, .img); save it as one .nii")
             if head[magic] not in (b"n+1", b"n+2"):
                 raise ValueError("not a NIfTI file (its header has no magic number)")
-            return kind(head[:length])
+            try:
+                return kind(head[:length])
+            except nib.spatialimages.HeaderDataError as error:
+                raise ValueError(f"its header makes no sense ({error})") from error
     raise ValueError("not a NIfTI file" if head else "the file is empty (0 bytes)")
 
 

@@ -25,9 +25,10 @@ def reader(path: Path) -> Callable[[Path], Image] | None:
 def read(path: str | Path) -> Image:
     """The image in a file, or the series in a folder of DICOM slices.
 
-    Units: CT from DICOM and from NIfTI with a value at or below -500 is HU; NIfTI, float TIFF and npz otherwise, and
-    MR from DICOM, "signal"; 8- and 16-bit pictures "intensity 0-255" and "intensity 0-65535". Values that are not
-    finite are replaced, see ``notes``. FileNotFoundError, or ValueError "<path>: <what is wrong with it>".
+    What a stored number means is in `meanings`. Units: CT from DICOM is HU unless its header says otherwise, dose Gy
+    and PET Bq/ml; NIfTI, TIFF and npz without stated units are HU where a value is at or below -500; 8- and 16-bit
+    pictures are "intensity 0-255" and "intensity 0-65535", everything else "signal". What was done to values, or is in
+    doubt, is in ``notes``. FileNotFoundError, or ValueError "<path>: <what is wrong with it>".
     """
     path = Path(path).expanduser()
     try:

@@ -12,7 +12,7 @@ import numpy as np
 
 from medgan_lib import files
 from medgan_lib.files.image import without_suffix
-from medgan_lib.own_images.sides import Entry, few, text
+from medgan_lib.own_images.sides import Entry, few, misplaced, text
 
 LABELS, MASKS = "labels.csv", "masks"
 MOST_CLASSES = 64  # different values of a label map
@@ -29,6 +29,8 @@ def table(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{LABELS} can't be read as CSV in UTF-8 ({error})") from error
     header = [title.strip().lower() for title in rows[0]] if rows else []
+    if len(set(header)) < len(header):
+        raise ValueError(f"{LABELS} has a column twice: {comma.join(header)}")
     if "name" not in header or not {"label", "subject"} & set(header):
         raise ValueError(f"{LABELS} must begin with a line 'name,label' (or name,subject; name,label,subject)")
     found: dict[str, dict[str, str]] = {"subject": {}, "label": {}}
@@ -65,10 +67,13 @@ class Mask(NamedTuple):
     kind: str
     channels: int
     values: np.ndarray
+    spacing: tuple[float, ...] | None
+    placed: np.ndarray | None
 
 
 def as_mask(path: Path, image: files.Image) -> Mask:
-    return Mask(path, image.size, image.kind, len(image.values), np.unique(image.values))
+    place = image.grid and image.grid.placed
+    return Mask(path, image.size, image.kind, len(image.values), np.unique(image.values), image.spacing, place)
 
 
 def check_masks(
@@ -92,6 +97,8 @@ def check_masks(
             wrong.append(f"{mask.path.name} is a JPEG, which changes values; save masks as PNG or NIfTI")
         elif mask.channels != 1:
             wrong.append(f"{mask.path.name} has colours; save the number of the class in each pixel")
+        elif abs(own).max() > files.image.EXACT:
+            wrong.append(f"{mask.path.name} has numbers beyond {files.image.EXACT:,}, which can't be told apart")
         elif (own != own.round()).any() or len(own) > MOST_CLASSES:
             what = f"{len(own)} different values" if (own == own.round()).all() else "values that aren't whole numbers"
             wrong.append(f"{mask.path.name} has {what}; masks hold at most {MOST_CLASSES} whole numbers")
@@ -101,6 +108,7 @@ def check_masks(
         wrong.append(f"together they hold {len(values)} different values, at most {MOST_CLASSES} can be classes")
     if wrong:
         raise ValueError(f"{len(wrong)} problems with {MASKS}/:\n  " + "\n  ".join(wrong))
+    notes += misplaced("image and mask", [(entry.name, entry, masks[entry.name]) for entry in domains["A"]])
     found = tuple(sorted(values))
     kinds = "bool, not 0 is True" if len(found) <= 2 else "a label map"
     notes.append(f"{MASKS}/ hold the values {', '.join(map(str, found))}: taken as {kinds}")

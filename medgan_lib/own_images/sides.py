@@ -39,6 +39,7 @@ class Entry:
     colour: bool = False
     low: float = 0.0
     high: float = 0.0
+    quantity: str = ""
     placed: np.ndarray | None = field(default=None, repr=False, compare=False)
     sample: np.ndarray | None = field(default=None, repr=False, compare=False)
 
@@ -91,6 +92,12 @@ def settle(letter: str, entries: list[Entry], training: list[Entry], prefix: str
     elif len(by_units) > 1:
         which = "; ".join(f"{unit}: {few([e.name for e in group])}" for unit, group in by_units.items())
         raise ValueError(f"{prefix}images with different units or bit depths can't be one domain. {which}")
+    kinds: dict[str, list[str]] = {}
+    for entry in entries:
+        kinds.setdefault(entry.quantity, []).append(entry.name)
+    if len(kinds) > 1:
+        which = "; ".join(f"{kind or 'nothing special'}: {few(group)}" for kind, group in kinds.items())
+        raise ValueError(f"{prefix}images of different quantities can't be one domain. {which}")
     channels = 1
     if any(entry.channels == 3 for entry in entries):
         grey = [entry.name for entry in entries if not entry.colour]
@@ -152,3 +159,28 @@ def text(size: Sequence[int]) -> str:
 def few(names: set[str] | Sequence[str]) -> str:
     names = sorted(names)
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "") or "none"
+
+
+def misplaced(what: str, pairs: Sequence[tuple[str, Any, Any]]) -> list[str]:
+    """Notes on pairs of a name and two things with ``placed`` and ``spacing`` whose places in space differ."""
+    moved, turned = [], []
+    for name, first, second in pairs:
+        if (first.placed is None) != (second.placed is None):
+            turned.append(name)
+        elif first.placed is not None:
+            if not np.allclose(first.placed, second.placed, atol=0.1, rtol=1e-3):
+                moved.append(name)
+        elif first.spacing and second.spacing and not np.allclose(first.spacing, second.spacing, rtol=0.01):
+            moved.append(name)
+    notes = []
+    if moved:
+        notes.append(
+            f"{what} of {few(moved)} lie at different places or have different spacing by their headers; they are "
+            "taken as aligned pixel by pixel"
+        )
+    if turned:
+        notes.append(
+            f"{what} of {few(turned)}: one has directions and is turned so that rows go from front to back, the other "
+            "has none and stays as it is; whether they are aligned is for you to see"
+        )
+    return notes

@@ -17,14 +17,16 @@ def split_subjects(keys: Mapping[str, str], kind: str, notes: list[str]) -> tupl
     """Split and subject number of every key, from the key's subject.
 
     70 % of the subjects are "train", 15 % "val", 15 % "test", drawn from the sorted names in a way that no seed
-    changes. Unpaired domains are divided each on its own, unless they share subjects.
+    changes. In an unpaired folder those in A only, those in B only and those in both are divided each on their own, so
+    that no side is left without training images.
     """
-    groups: dict[str, list[str]] = {}
+    sides: dict[str, set[str]] = {}
     for key, subject in keys.items():
-        groups.setdefault(key[0] if kind == "unpaired" else "", []).append(subject)
-    pools = [set(group) for group in groups.values()]
-    if len(pools) == 2 and pools[0] & pools[1]:
-        pools = [pools[0] | pools[1]]
+        sides.setdefault(subject, set()).add(key[0] if kind == "unpaired" else "")
+    pools = [
+        {subject for subject, here in sides.items() if here == where}
+        for where in sorted({frozenset(here) for here in sides.values()}, key=sorted)
+    ]
     of: dict[str, str] = {}
     for pool in pools:
         people = sorted(pool, key=lambda name: files.finding.natural(Path(name)))

@@ -8,7 +8,8 @@
 | ``labels.csv`` beside them, columns name, label, subject | ``label``; images of one subject stay in one split |
 | ``masks/`` beside them, a file for each image | ``mask``: bool, or int64 if it holds more than two values |
 
-Every file or series is a subject unless labels.csv says otherwise.
+Images whose names differ only by a modality, or that share a BIDS subject, are one subject; every other file or series
+is one of its own, unless labels.csv says otherwise.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ from medgan_lib.own_images.annotations import (
     outside_training,
     table,
 )
-from medgan_lib.own_images.sides import Entry, Side, common, few, settle, text
+from medgan_lib.own_images.sides import Entry, Side, common, few, misplaced, settle, text
 from medgan_lib.own_images.split import split_subjects
+from medgan_lib.own_images.subjects import by_name
 
 SAMPLES = 2**24  # values from which the percentiles of windows are taken, in all
 
@@ -104,33 +106,35 @@ def _survey(root: Path, stamp: tuple) -> Survey:
     subjects_of, label_of = table(root / LABELS) if (root / LABELS).is_file() else ({}, {})
     mask_paths = listed(root / MASKS, "masks/", []) if (root / MASKS).is_dir() else {}
     broken: list[str] = []
+    told: dict[str, list[str]] = {}
     count = sum(map(len, parts.values()))
     domains = {
         part: [
             entry
             for name, path in paths.items()
-            if (entry := surveyed(name, path, root, SAMPLES // count, notes, broken))
+            if (entry := surveyed(name, path, root, SAMPLES // count, told, broken))
         ]
         for part, paths in parts.items()
     }
-    masks = {
-        name: as_mask(path, image) for name, path in mask_paths.items() if (image := readable(path, root, broken))
-    }
+    masks = {}
+    for name, path in mask_paths.items():
+        if image := readable(path, root, broken):
+            masks[name] = as_mask(path, image)
+            for note in image.notes:
+                told.setdefault(note, []).append(f"{MASKS}/{path.name}")
     if broken:
         raise ValueError(
             f"{len(broken)} of {count + len(mask_paths)} images in {root.name} can't be used; repair them or take "
             "them away:\n  " + "\n  ".join(broken)
         )
+    notes += grouped(told)
     if kind == "paired":
         compare_pairs(domains["A"], domains["B"], notes)
     names = list(dict.fromkeys(entry.name for entries in domains.values() for entry in entries))
     labels, classes = labelled(label_of, subjects_of, names)
     mask_values = check_masks(masks, domains, kind, notes) if mask_paths else ()
-    keys = {
-        key_of(kind, part, e.name): subjects_of.get(e.name, e.name)
-        for part, entries in domains.items()
-        for e in entries
-    }
+    people = subjects_of or by_name({part: [e.name for e in some] for part, some in domains.items()}, kind, notes)
+    keys = {key_of(kind, part, e.name): people[e.name] for part, entries in domains.items() for e in entries}
     splits, numbers = split_subjects(keys, kind, notes)
     sides = {}
     for part, entries in domains.items():
@@ -205,45 +209,46 @@ def readable(path: Path, root: Path, broken: list[str]) -> files.Image | None:
         return None
 
 
-def surveyed(name: str, path: Path, root: Path, most: int, notes: list[str], broken: list[str]) -> Entry | None:
-    """What there is to know of an image before it is used, with a sample of at most ``most`` of its values."""
+def grouped(told: Mapping[str, list[str]]) -> list[str]:
+    """A line for every different note, with the images that it is about."""
+    return [f"{few(places)}: {note}" for note, places in told.items()]
+
+
+def surveyed(
+    name: str, path: Path, root: Path, most: int, told: dict[str, list[str]], broken: list[str]
+) -> Entry | None:
+    """What there is to know of an image before it is used, with a sample of at most ``most`` of its values.
+
+    ``told`` collects notes and the images that they are about, ``broken`` what can't be read.
+    """
     image = readable(path, root, broken)
     if image is None:
         return None
     where = path.relative_to(root).as_posix() if path != root else root.name
-    notes += [f"{where}: {note}" for note in image.notes]
     values = image.values
     low, high = float(values.min()), float(values.max())
-    if low == high:
-        notes.append(f"{where}: all its values are {low:g}; it is used as it is")
-    flat, most = values.ravel(), min(max(most, 256), 2**16)
-    pick = slice(None) if flat.size <= most else np.random.default_rng(0).integers(0, flat.size, most)
+    flat = [f"all its values are {low:g}; it is used as it is"] if low == high else []
+    for note in (*image.notes, *flat):
+        told.setdefault(note, []).append(where)
+    every, most = values.ravel(), min(max(most, 256), 2**16)
+    pick = slice(None) if every.size <= most else np.random.default_rng(0).integers(0, every.size, most)
     return Entry(
         name, path, image.size, image.spacing, image.units, image.kind, len(values), image.colour, low, high,
-        image.grid and image.grid.placed, flat[pick].copy(),
+        image.quantity, image.grid and image.grid.placed, every[pick].copy(),
     )  # fmt: skip
 
 
 def compare_pairs(a: list[Entry], b: list[Entry], notes: list[str]) -> None:
     """That partners have the same size; a note where their places in space differ."""
     partners = {entry.name: entry for entry in b}
-    wrong, moved = [], []
-    for first in a:
-        second = partners[first.name]
-        if first.size != second.size:
-            wrong.append(f"{first.name}: A {text(first.size)}, B {text(second.size)}")
-        elif first.placed is not None and second.placed is not None:
-            if not np.allclose(first.placed, second.placed, atol=0.1, rtol=1e-3):
-                moved.append(first.name)
-        elif first.spacing and second.spacing and not np.allclose(first.spacing, second.spacing, rtol=0.01):
-            moved.append(first.name)
+    wrong = [
+        f"{first.name}: A {text(first.size)}, B {text(second.size)}"
+        for first in a
+        if first.size != (second := partners[first.name]).size
+    ]
     if wrong:
         raise ValueError(
             f"{len(wrong)} pairs have different sizes or numbers of slices, but pairs are compared pixel by pixel; "
             "resample one to the other:\n  " + "\n  ".join(wrong)
         )
-    if moved:
-        notes.append(
-            f"A and B of {few(moved)} lie at different places or have different spacing by their headers; they are "
-            "taken as aligned pixel by pixel"
-        )
+    notes += misplaced("A and B", [(first.name, first, partners[first.name]) for first in a])

@@ -13,7 +13,7 @@ import torch
 from medgan_lib import __version__
 from medgan_lib.files.atomic import write_atomic
 from medgan_lib.own_images.sides import Entry, Side
-from medgan_lib.own_images.survey import Survey, inspect_folder, listed, surveyed
+from medgan_lib.own_images.survey import Survey, grouped, inspect_folder, listed, surveyed
 
 RUN = "run.json"
 FIXED = ("method", "direction", "batch_size", "size", "width", "seed", "three_d")  # what a resumed run can't change
@@ -146,8 +146,9 @@ def more(path: Path | None, source: Side) -> list[Entry]:
     inside = path / source.letter if (path / source.letter).is_dir() else path
     notes: list[str] = []
     found, broken = listed(inside, "--also: ", notes), []
-    entries = [surveyed(name, file, inside, 1, notes, broken) for name, file in found.items()]
-    for line in notes:
+    told: dict[str, list[str]] = {}
+    entries = [surveyed(name, file, inside, 1, told, broken) for name, file in found.items()]
+    for line in (*notes, *grouped(told)):
         print(f"note: {line}")
     if broken or not entries:
         raise ValueError(f"images in {inside} can't be used:\n  " + "\n  ".join(broken or ["there are none"]))

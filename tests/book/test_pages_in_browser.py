@@ -197,6 +197,30 @@ def test_a_quiz_asks_counts_and_starts_again(visit, book: Path) -> None:
         page.keyboard.press("Enter")
 
 
+def test_live_models_are_light(name: str, book: Path) -> None:
+    weights = re.findall(r'data-weights="([^"]*)"', (book / name).read_text(encoding="utf-8"))
+    assert sum(map(len, weights)) <= 300_000, "all of a chapter together"
+
+
+def test_a_live_model_moves(visit, book: Path) -> None:
+    pages = [path for path in sorted(book.glob("notebooks/*.html"))
+             if "data-live-model=" in path.read_text(encoding="utf-8")]
+    if not pages:
+        pytest.skip("no executed chapter in this book has a live model")
+    page = visit(f"notebooks/{pages[0].name}", base=book.as_uri())
+    for model in page.query_selector_all(".medgan-live"):
+        canvas = model.query_selector("canvas")
+        assert canvas.is_visible() and not model.query_selector("img").is_visible()
+        first, said = canvas.evaluate("canvas => canvas.toDataURL()"), canvas.get_attribute("aria-label")
+        for slider in model.query_selector_all("input[type=range]"):
+            slider.focus()
+            page.keyboard.press("End")
+            page.wait_for_function("([canvas, before]) => canvas.toDataURL() !== before", arg=[canvas, first])
+            assert canvas.get_attribute("aria-label") != said
+            model.query_selector("[data-do=back]").click()
+            page.wait_for_function("([canvas, before]) => canvas.toDataURL() === before", arg=[canvas, first])
+
+
 @pytest.mark.parametrize("width", [1200, 390])
 def test_the_ledgers_filters_work_without_a_kernel(visit, width: int) -> None:
     page = visit("book/ledger.html", viewport={"width": width, "height": 900})

@@ -14,12 +14,13 @@ import torch
 from torch import nn
 
 from medgan_lib import cohorts, figures, methods, networks
-from medgan_lib.figures import live, live_cohorts, live_steps
+from medgan_lib.figures import live_cohorts, live_steps, live_views
 from medgan_lib.objectives import OBJECTIVES
 
 ALT = "What one sees"
 RAMP = torch.linspace(-1, 1, 16).expand(16, 16)
 RING = cohorts.load("ring", n=300).x
+MAKER = networks.Generator((1, 16, 16), 4, 4)
 TURN = {"turn": (-1, 1, 0.5), "light (HU)": (-1, 1, 0)}
 
 
@@ -40,6 +41,7 @@ MAKERS = {
     "sliders": lambda alt: figures.sliders(ramp, TURN, alt=alt),
     "stepper": lambda alt: figures.stepper(a_game(), RING, alt=alt, steps_shown=(0, 2), batch_size=16),
     "cohort_picker": lambda alt: figures.cohort_picker(cohorts, ["digits", "nodules"], alt=alt),
+    "live": lambda alt: figures.live(MAKER, {"turn": torch.eye(4)[0]}, start=torch.zeros(4), alt=alt),
 }
 
 
@@ -74,10 +76,10 @@ def test_in_a_kernel_a_view_has_both_versions(make, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
     view = make(ALT)
     bundle = view._repr_mimebundle_()
-    assert set(bundle) == {"text/html", "text/plain", live.VIEW}
-    assert bundle[live.VIEW]["model_id"] == view.widget.model_id and bundle["text/html"] == view._repr_html_()
+    assert set(bundle) == {"text/html", "text/plain", live_views.VIEW}
+    assert bundle[live_views.VIEW]["model_id"] == view.widget.model_id and bundle["text/html"] == view._repr_html_()
     monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
-    assert set(view._repr_mimebundle_()) == {"text/plain", live.VIEW}
+    assert set(view._repr_mimebundle_()) == {"text/plain", live_views.VIEW}
     monkeypatch.setenv("MEDGAN_STATIC", "1")
     assert set(view._repr_mimebundle_()) == {"text/html", "text/plain"}
     monkeypatch.setenv("MEDGAN_STATIC", "")

@@ -15,6 +15,7 @@ from medgan_lib import cohorts, figures, methods, networks
 torch.set_num_threads(1)
 torch.manual_seed(0)
 ramp = torch.linspace(-1, 1, 16).expand(16, 16)
+net = networks.Generator((1, 16, 16), 4, 4)
 game = methods.GAN(networks.MLP(2, 2, 16, 1), networks.MLP(2, 1, 16, 1), lr=1e-2)
 ring = cohorts.load("ring", n=200).x
 def weights(module):
@@ -24,6 +25,7 @@ SHOW = [
     'view = figures.sliders(lambda a, b: a * ramp + b, {"a": (-1, 1, 0.5), "b": (-1, 1, 0)}, alt="A ramp")\nview',
     'panel = figures.stepper(game, ring, alt="Clouds", steps_shown=(0, 2), batch_size=16)\npanel',
     'picker = figures.cohort_picker(cohorts, ["digits"], alt="Samples")\npicker',
+    'model = figures.live(net, {"turn": torch.eye(4)[0]}, start=torch.zeros(4), alt="Stains")\nmodel',
 ]
 DRIVE = [
     """\
@@ -53,6 +55,11 @@ assert panel.run.description == "Run" and panel.task.done() and not panel.task.e
 await asyncio.sleep(0.3)
 assert panel.game.updates["G"] == stopped
 assert weights(game) == given and torch.equal(torch.get_rng_state(), drawn)
+model.controls["turn"].value = 1.5
+assert model.screen.picture.png == model.picture({"turn": 1.5}).png
+shown = model.screen.image.value
+model.noise_button.click()
+assert model.screen.image.value != shown
 picker.n.value = 4
 assert len(picker.cohort) == 4 and picker.code.endswith("n=4)")""",
 ]
@@ -69,12 +76,13 @@ def executed(cells: list[str], static: str, folder: Path, monkeypatch: pytest.Mo
 
 def test_widgets_answer_and_leave_the_callers_own_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = executed([PREPARE, *SHOW, *DRIVE], "0", tmp_path, monkeypatch)
-    for cell in notebook.cells[1:4]:
+    for cell in notebook.cells[1 : 1 + len(SHOW)]:
         (output,) = cell.outputs
         assert set(output.data) == {"text/html", "text/plain", VIEW}
-    assert not any(cell.outputs for cell in notebook.cells[4:]), "no traceback, nothing printed"
+    assert not any(cell.outputs for cell in notebook.cells[1 + len(SHOW) :]), "no traceback, nothing printed"
     states = notebook.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
-    assert {output.data[VIEW]["model_id"] for cell in notebook.cells[1:4] for output in cell.outputs} <= set(states)
+    shown = notebook.cells[1 : 1 + len(SHOW)]
+    assert {output.data[VIEW]["model_id"] for cell in shown for output in cell.outputs} <= set(states)
 
 
 def test_where_the_environment_says_so_views_are_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,13 +70,12 @@ def test_the_dicom_that_ships_with_pydicom():
             assert str(error).startswith(f"{path}: ")
 
 
-def test_dark_stored_as_high_is_inverted(tmp_path):
-    shown = files.read(slice_at(tmp_path / "a", 1, 0, np.full((4, 4), 7), BitsStored=12, PixelRepresentation=0))
-    path = slice_at(tmp_path / "b", 1, 0, np.full((4, 4), 7), PhotometricInterpretation="MONOCHROME1", BitsStored=12,
-                    PixelRepresentation=0)  # fmt: skip
-    inverted = files.read(path)
-    assert shown.values.max() == 7 and inverted.values.max() == 4095 - (7 + 1024) - 1024
-    assert "MONOCHROME1" in inverted.notes[0]
+def test_dark_stored_as_high_is_inverted_unless_it_is_a_quantity(tmp_path):
+    how = {"PhotometricInterpretation": "MONOCHROME1", "BitsStored": 12, "HighBit": 11, "PixelRepresentation": 0}
+    film = files.read(slice_at(tmp_path / "a", 1, 0, np.full((4, 4), 7), Modality="CR", **how))
+    assert film.values.max() == 4095 - (7 + 1024) - 1024 and "MONOCHROME1): inverted" in film.notes[0]
+    ct = files.read(slice_at(tmp_path / "b", 1, 0, np.full((4, 4), 7), **how))
+    assert ct.units == "HU" and ct.values.max() == 7 and "HU stay as they are" in ct.notes[0]
 
 
 def change_size(folder):

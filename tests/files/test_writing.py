@@ -53,7 +53,7 @@ def test_nothing_is_overwritten_or_left_half_written(tmp_path, monkeypatch):
         (lambda v: np.repeat(v, 2, 0), {}, "one or three channels"),
         (lambda v: np.repeat(v, 3, 0), {}, "colours can't be written as NIfTI"),
         (lambda v: v * np.nan, {}, "not all finite"),
-        (lambda v: v, {"units": "Gy"}, "units must be one of"),
+        (lambda v: v, {"units": "stone"}, "units must be one of"),
     ],
 )
 def test_wrong_values_are_refused(tmp_path, change, how, message):

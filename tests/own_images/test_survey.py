@@ -5,7 +5,8 @@ import unicodedata
 
 import numpy as np
 import pytest
-from image_files import save_nifti
+from image_files import save_nifti, slice_at
+from odd_pictures import low_depth_png
 from own_folders import RNG, nifti, png
 
 from medgan_lib import cohorts
@@ -117,3 +118,42 @@ def test_a_file_that_may_not_be_read(tmp_path):
     (tmp_path / "a.png").chmod(0)
     with pytest.raises(ValueError, match=r"a\.png: .*Permission"):
         load_folder(tmp_path)
+
+
+def test_notes_of_many_files_are_one_line_and_those_of_masks_count(tmp_path):
+    for k in range(12):
+        png(tmp_path / f"a{k}.png")
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        (tmp_path / "masks" / f"a{k}.png").write_bytes(low_depth_png(4, [b"\x01" * 8] * 16, 16))
+    lines = [line for line in inspect_folder(tmp_path).notes if "4 bits are stretched" in line]
+    assert len(lines) == 1 and lines[0].startswith("masks/a0.png, masks/a1.png") and "and 2 more: " in lines[0]
+
+
+def test_masks_of_numbers_that_float32_cannot_tell_apart_are_refused(tmp_path):
+    for k in range(3):
+        nifti(tmp_path / f"a{k}.nii", (4, 4, 3))
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        save_nifti(tmp_path / "masks" / f"a{k}.nii", np.full((4, 4, 3), 614454277, np.int32))
+    with pytest.raises(ValueError, match="beyond 16,777,216, which can't be told apart"):
+        inspect_folder(tmp_path)
+
+
+def test_masks_at_another_place_are_pointed_out(tmp_path):
+    (tmp_path / "masks").mkdir()
+    for k in range(3):
+        nifti(tmp_path / f"a{k}.nii", (6, 5, 3))
+        save_nifti(tmp_path / "masks" / f"a{k}.nii", np.eye(6, 5)[..., None].repeat(3, 2).astype(np.uint8), np.eye(4))
+        png(tmp_path / "flat" / f"b{k}.png", (6, 5))
+        (tmp_path / "flat" / "masks").mkdir(exist_ok=True)
+        save_nifti(tmp_path / "flat" / "masks" / f"b{k}.nii", np.eye(6, 5).T[..., None].astype(np.uint8), np.eye(4))
+    notes = inspect_folder(tmp_path).notes
+    assert any("image and mask of a0, a1, a2 lie at different places" in line for line in notes)
+    notes = inspect_folder(tmp_path / "flat").notes
+    assert any("image and mask of b0, b1, b2: one has directions and is turned" in line for line in notes)
+
+
+def test_images_of_different_quantities_are_no_domain(tmp_path):
+    for k, units in enumerate(("GML", "GML", "CNTS")):
+        slice_at(tmp_path, k, 0.0, np.full((4, 4), k), uid=str(k + 1), Modality="PT", Units=units)
+    with pytest.raises(ValueError, match="different quantities can't be one domain"):
+        inspect_folder(tmp_path)

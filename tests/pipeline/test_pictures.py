@@ -9,13 +9,15 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import torch
 from checkouts import edit, finished
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
+from torch import nn
 
 import pipeline
 from medgan_lib import figures, ledger
-from pipeline import Run, UserError, pages, pictures
+from pipeline import Run, UserError, pages, pictures, stage
 from pipeline.record import record
 
 RUN = Run("full", "01_good", 0)
@@ -36,6 +38,11 @@ def figure(alt: str, width: int = 4, caption: str = "") -> str:
 def cell(*html: str, tags: tuple[str, ...] = (), **data) -> nbformat.NotebookNode:
     outputs = [new_output("display_data", {"text/html": one, **data}) for one in html]
     return new_code_cell("show()", outputs=outputs, metadata={"tags": list(tags)})
+
+
+def live_model() -> figures.LiveView:
+    G = nn.Sequential(nn.Linear(4, 64), nn.Unflatten(1, (1, 8, 8)), nn.Tanh())
+    return figures.live(G, {"a": torch.ones(4)}, start=torch.zeros(4), alt="Grey & white", caption="Moves.")
 
 
 @pytest.fixture
@@ -77,6 +84,24 @@ def test_of_a_player_it_is_the_last_frame_and_captions_are_plain_text() -> None:
     assert found[1]["caption"] == 'Title Embedded data, "not" patients.'
     last = Image.open(io.BytesIO(base64.b64decode(found[0]["uri"].partition(",")[2])))
     assert np.asarray(last.convert("L")).min() == 255
+
+
+def test_of_a_live_model_it_is_the_still_picture() -> None:
+    model = live_model()
+    (found,) = pictures.figures(new_notebook(cells=[cell(model._repr_html_(), tags=("picture",))]))
+    assert (found["alt"], found["caption"]) == (model.still.alt, "Moves.") and "new noise, a." in found["alt"]
+    assert base64.b64decode(found["uri"].partition(",")[2]) == model.still.png
+
+
+def test_the_weights_of_a_live_model_are_withheld_as_pictures_are() -> None:
+    """A network may remember what it was trained on."""
+    model = live_model()
+    made = cell(model._repr_html_())
+    stage.withhold(made, ["heads_ct"])
+    assert model.program.weights not in str(made) and "Not published: licence of heads_ct" in str(made)
+    made = cell(model._repr_html_())
+    stage.tidy(made, "here")
+    assert made.outputs[0].data["text/html"] == model._repr_html_()
 
 
 @pytest.mark.parametrize("size", [(40, 30), (700, 500), (2600, 1900)], ids=str)
