@@ -128,7 +128,6 @@ CATALOGUE: dict[str, Case] = {
     "GAN dense": Case(
         lambda: M.GAN(N.MLP(2, 2, 16), N.MLP(2, 1, 16), "wgan-gp", n_critic=5), lambda: in_the_plane(160)
     ),
-    "GAN stacked": Case(lambda: M.GAN(N.StackedMLP(3, 8, 2), N.StackedMLP(3, 2, 1)), lambda: in_the_plane(24)),
     "GAN DCGAN": Case(
         lambda: M.GAN(N.DCGenerator((1, 32, 32), 8, 4, most=16), N.DCCritic((1, 32, 32), 4, most=16)),
         lambda: {"x": image(8, 1, 32)},

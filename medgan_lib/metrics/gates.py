@@ -157,6 +157,19 @@ def over_chance(samples: Tensor, data: Tensor, modes: Tensor, sigma: float) -> f
     return made.high_quality / chance.high_quality * math.exp(chance.kl - made.kl)
 
 
+def over_a_circle(samples: Tensor, data: Tensor, modes: Tensor, within: float) -> float:
+    """Share of samples within a distance of a mode, over that of an even circle through the modes of a ring.
+
+    1 for a generator that found the ring and not its modes (`modes_by_chance`), in how many places its samples lie: one
+    mode is enough to pass. ``samples`` (n, 2) and ``data`` (m, 2) are points, ``modes`` (k, 2) as in `modes_covered`.
+    Raises ValueError as that does, and where no point of the circle is near a mode.
+    """
+    circle = modes_by_chance(data, modes, within / 3).circle.high_quality
+    if not circle:
+        raise ValueError("no point of a circle lies near a mode: is this a ring?")
+    return modes_covered(samples, modes, within / 3).high_quality / circle
+
+
 def beyond_guessing(accuracy: float, chance: float) -> float:
     """(accuracy − chance) / (1 − chance): 0 for who guesses, 1 for who is always right. ``chance`` is below 1."""
     return (accuracy - chance) / (1 - chance)

@@ -22,7 +22,6 @@ from medgan_lib.networks.mlp import MLP
 from medgan_lib.networks.progressive import GrowingCritic, GrowingGenerator
 from medgan_lib.networks.pyramid import BandCritic, BandGenerator
 from medgan_lib.networks.segmenter import Segmenter
-from medgan_lib.networks.stacked import StackedMLP
 from medgan_lib.networks.superresolution import SuperResolver
 from medgan_lib.networks.text import TextEncoder, Vocabulary
 from medgan_lib.networks.translators import (
@@ -60,7 +59,6 @@ __all__ = [
     "ResNetTranslator",
     "ResizeConv",
     "Segmenter",
-    "StackedMLP",
     "SuperResolver",
     "TextEncoder",
     "UNet",

@@ -1,5 +1,7 @@
 """Gates: real data pass each, a Gaussian and an untrained network fail it."""
 
+import math
+
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -105,7 +107,13 @@ def measured(request, gate):
             return rulers()
         case "reader-finds-the-sentence":
             return readers_of_sentences()
-        case "legible-digits":
+        case "digits-read-as-asked":
+            _, held, gaussian, untrained = request.getfixturevalue("digits")
+            reader, asked = request.getfixturevalue("reader"), torch.arange(len(held)) % 10
+            kinds = ((held.x, held["label"]), (gaussian, asked), (untrained, asked))
+            right = [(N.batched(reader, made).argmax(1) == label).double().mean().item() for made, label in kinds]
+            return [metrics.beyond_guessing(share, 0.1) for share in right]
+        case "legible-digits" | "legible-enough-to-count":
             _, held, gaussian, untrained = request.getfixturevalue("digits")
             half, reader = len(held) // 2, request.getfixturevalue("reader")
             sets = (held.x[half:], gaussian, untrained)
@@ -115,6 +123,12 @@ def measured(request, gate):
             modes, sigma = held.truth["modes"], held.truth["sigma"]
             real, nothing = (metrics.near_modes(made, modes, sigma) for made in (held.x, untrained))
             return [real, metrics.modes_by_chance(train.x, modes, sigma).gaussian.high_quality, nothing]
+        case "nearer-than-a-circle":
+            train, held, untrained = request.getfixturevalue("ring")
+            root = torch.linalg.cholesky(train.x.T.cov())
+            cloud = train.x.mean(0) + torch.randn(2000, 2, generator=torch.Generator().manual_seed(1)) @ root.T
+            sets = (held.x, cloud, untrained)
+            return [metrics.over_a_circle(made, train.x, held.truth["modes"], 0.3) for made in sets]
         case "more-than-chance-on-the-modes":
             train, held, untrained = request.getfixturevalue("grid")
             modes, sigma = held.truth["modes"], held.truth["sigma"]
@@ -223,6 +237,22 @@ def test_real_data_pass_a_gaussian_and_an_untrained_network_fail(request, name):
     assert gate.holds(real), real
     assert not gate.holds(gaussian), gaussian
     assert not gate.holds(untrained), untrained
+
+
+def test_a_circle_does_not_pass_for_its_modes(ring):
+    """A generator that finds the ring and no mode fails; one that serves a single mode passes: others count modes."""
+    train, held, _ = ring
+    modes, gate = held.truth["modes"], GATES["nearer-than-a-circle"]
+    angle = torch.rand(4000, generator=torch.Generator().manual_seed(0)) * 2 * torch.pi
+    circle = 2 * torch.stack([angle.cos(), angle.sin()], 1)
+    assert metrics.over_a_circle(circle, train.x, modes, 0.3) == pytest.approx(1, abs=0.1)
+    assert not gate.holds(metrics.over_a_circle(circle, train.x, modes, 0.3))
+    share = 16 / math.pi * math.asin(0.075)  # of the circle: 8 arcs, each of 4 asin(0.3 / 2 / 2) of 2 pi
+    assert metrics.over_a_circle(modes, train.x, modes, 0.3) == pytest.approx(1 / share, rel=0.05)
+    assert gate.holds(metrics.over_a_circle(modes[:1] + 0.29, train.x, modes, 0.42))
+    assert metrics.over_a_circle(modes[:1] + 0.3, train.x, modes, 0.42) == 0
+    with pytest.raises(ValueError, match="is this a ring"):
+        metrics.over_a_circle(held.x, train.x, 100 * modes, 0.3)
 
 
 def test_missing_digits_and_repeated_images_do_not_pass(digits, reader, yardstick):
