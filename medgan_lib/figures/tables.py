@@ -32,8 +32,8 @@ class Table:
             for i, (name, texts) in enumerate(self.rows)
         )
         # before what scrolls: as part of a wide table it would be as wide and be cut
-        above = f'<p style="text-align:left;margin:1em 0 .4em;opacity:.8">{escape(self.caption)}</p>' if self.caption else ""
-        return above + (
+        above = f'<p style="text-align:left;margin:1em 0 .4em;opacity:.8">{escape(self.caption)}</p>'
+        return (above if self.caption else "") + (
             f'<div role="region" aria-label="{escape(self.caption or "Table", quote=True)}" tabindex="0"'
             f' style="overflow-x:auto"><table class="medgan-table">'
             f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
