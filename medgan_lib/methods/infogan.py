@@ -116,7 +116,8 @@ class InfoGAN(GAN):
     Q together minimise the discriminator's loss - lambda L_I on the same generated samples, with one optimizer. Here
     L_I = E[log Q(c | G(z, c))] + H(c) is a lower bound on I(c; G(z, c)), exact when Q is the true posterior of c.
     ``lam`` is lambda of the categorical codes and ``lam_continuous`` that of the continuous ones, whose bound, a
-    difference of differential entropies, is on another scale (Chen et al., Sec. 6). Where ``paid`` is False, G gets
+    difference of differential entropies, is on another scale (Chen et al., Sec. 6); 0.1 is ours, the authors' program
+    has 1 and a fixed standard deviation. Where ``paid`` is False, G gets
     nothing for the information, while Q learns to read all the same: G and D are then a plain GAN, if Q is apart.
 
     G takes (n, G.latent), of which the last ``codes.size`` entries are c and the others z, uniform in [-1, 1] as in the
