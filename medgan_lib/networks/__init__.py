@@ -6,7 +6,12 @@ samples of two kinds may pass it together.
 
 from medgan_lib.networks.batched import batched, evaluating
 from medgan_lib.networks.classcritic import ClassCritic, GaussianNoise
-from medgan_lib.networks.conditional import ConditionalCritic, ConditionalGenerator, Conditioned
+from medgan_lib.networks.conditional import (
+    ConditionalCritic,
+    ConditionalGenerator,
+    Conditioned,
+    ProjectionCritic,
+)
 from medgan_lib.networks.dcgan import DCCritic, DCGenerator, pooled_down, pooled_up, strided_down, strided_up
 from medgan_lib.networks.dense import DenseCritic, DenseGenerator
 from medgan_lib.networks.devices import chosen_device, home_of, placed
@@ -18,7 +23,6 @@ from medgan_lib.networks.progan import ProCritic, ProGenerator
 from medgan_lib.networks.progressive import GrowingCritic, GrowingGenerator
 from medgan_lib.networks.pyramid import BandCritic, BandGenerator
 from medgan_lib.networks.segmenter import Segmenter
-from medgan_lib.networks.stacked import StackedMLP
 from medgan_lib.networks.superresolution import SuperResolver
 from medgan_lib.networks.text import TextEncoder, Vocabulary
 from medgan_lib.networks.translators import (
@@ -54,10 +58,10 @@ __all__ = [
     "PatchCritic",
     "ProCritic",
     "ProGenerator",
+    "ProjectionCritic",
     "ResNetTranslator",
     "ResizeConv",
     "Segmenter",
-    "StackedMLP",
     "SuperResolver",
     "TextEncoder",
     "UNet",
