@@ -66,6 +66,13 @@ def infogan() -> M.InfoGAN:
     return M.InfoGAN(N.Generator(SHAPE, 16, 8), critic(), encoder(codes.outputs), codes, ema=0.99)
 
 
+def infogan_shared() -> M.InfoGAN:
+    codes = M.Codes((10,), 2)
+    trunk = nn.Sequential(nn.Conv2d(1, 8, 4, 2, 1), nn.BatchNorm2d(8), nn.LeakyReLU(0.1), nn.Flatten())
+    D, Q = (nn.Sequential(trunk, nn.Linear(512, outputs)) for outputs in (1, codes.outputs))
+    return M.InfoGAN(N.Generator(SHAPE, 16, 8), D, Q, codes, ema=0.99, lr_D=1e-4, informed=False, decay=(1, 9))
+
+
 def laplacian() -> M.LAPGAN:
     coarsest = M.GAN(N.DenseGenerator((1, 8, 8), 8, 16), N.DenseCritic((1, 8, 8), 16), "wgan-gp", ema=0.98)
     shapes = [(1, s, s) for s in (16, 32)]
@@ -121,7 +128,6 @@ CATALOGUE: dict[str, Case] = {
     "GAN dense": Case(
         lambda: M.GAN(N.MLP(2, 2, 16), N.MLP(2, 1, 16), "wgan-gp", n_critic=5), lambda: in_the_plane(160)
     ),
-    "GAN stacked": Case(lambda: M.GAN(N.StackedMLP(3, 8, 2), N.StackedMLP(3, 2, 1)), lambda: in_the_plane(24)),
     "GAN DCGAN": Case(
         lambda: M.GAN(N.DCGenerator((1, 32, 32), 8, 4, most=16), N.DCCritic((1, 32, 32), 4, most=16)),
         lambda: {"x": image(8, 1, 32)},
@@ -129,6 +135,7 @@ CATALOGUE: dict[str, Case] = {
     "UniformGAN": Case(lambda: M.UniformGAN(generator(), critic(), ema=0.99), lambda: {"x": image(8)}),
     "UnrolledGAN": Case(lambda: M.UnrolledGAN(N.MLP(2, 2, 16), N.MLP(2, 1, 16), k=3), in_the_plane),
     "InfoGAN": Case(infogan, lambda: {"x": image(8)}),
+    "InfoGAN, one trunk": Case(infogan_shared, lambda: {"x": image(8)}),
     "BiGAN": Case(
         lambda: M.BiGAN(generator(), encoder(8), N.JointCritic(SHAPE, 8, 8), ema=0.99), lambda: {"x": image(8)}
     ),
@@ -141,6 +148,12 @@ CATALOGUE: dict[str, Case] = {
     "ConditionalGAN of numbers": Case(
         lambda: M.ConditionalGAN(N.ConditionalGenerator(SHAPE, 1, 8, 8), N.ConditionalCritic(SHAPE, 1, 8)),
         lambda: {"x": image(8), "y": torch.rand(8, 1)},
+    ),
+    "ConditionalGAN with a projection": Case(
+        lambda: M.ConditionalGAN(
+            N.ConditionalGenerator(SHAPE, 3, 8, 8), N.ProjectionCritic(SHAPE, 3, 8, spectral=True), "hinge"
+        ),
+        lambda: {"x": image(8), "y": torch.rand(8, 3)},
     ),
     "Contrastive": Case(
         lambda: M.Contrastive(encoder(16), N.TextEncoder(50, 16)),

@@ -82,9 +82,11 @@ def live(
         figures.live(G, {"thickness": direction, "digit": {str(k): offsets[k] for k in range(10)}},
                      start=z, alt="A digit that the network makes")
 
-    The page gets G's weights as float16 (at most 300 kB of text) and a script that computes what G does. That it does
-    is checked here: wherever the controls can bring it, the images differ by at most 2 % of the window. G is copied as
-    it is at the call; it runs in evaluation mode.
+    The page gets G's weights as float16 and a script that computes what G does. That it does is checked here: wherever
+    the controls can bring it, the images differ by at most 2 % of the window. G is copied as it is at the call; it
+    runs in evaluation mode. At most 300 kB of weights fit into a page, 112,500 numbers (`networks.Generator` for
+    32 x 32 pixels takes 155 kB with width=16, latent=32, 243 kB with latent=64); of a larger network a page has the
+    still version, which says so, and only a running notebook moves it.
 
     Args:
         G: maps vectors (n, k) to images (n, 1 or 3, height, width) by linear layers, 2-D convolutions (transposed or
@@ -103,8 +105,8 @@ def live(
         cohort: of what the images are, for the caption.
 
     Raises:
-        ValueError: for what a page cannot compute, with the name of the layer; weights of more than 300 kB, with what
-            to do; a page's images that differ from G's; controls that make no sense; empty alt.
+        ValueError: for what a page cannot compute, with the name of the layer; a page's images that differ from G's;
+            controls that make no sense; empty alt.
     """
     from medgan_lib.figures.live_export import export, prepared
 
@@ -119,14 +121,10 @@ def live(
         raise ValueError(f"window must be (low, high) with low < high, got {window}")
     G = prepared(G)
     program = export(G, origin)
+    words = caption_text(caption, cohort)
     if len(program.weights) > MOST:
-        raise ValueError(
-            f"G has {program.numbers:,} numbers, which are {len(program.weights) / 1000:.0f} kB in the page; at most "
-            f"{MOST / 1000:.0f} kB fit (112,500 numbers): train a smaller network for this view. networks.Generator "
-            "for 32 x 32 pixels takes 155 kB with width=16, latent=32, 243 kB with latent=64"
-        )
-    view = LiveModel(G, program, made, origin, places, (float(low), float(high)), int(seed), alt.strip(),
-                     caption_text(caption, cohort))  # fmt: skip
+        words += f" Its {program.numbers:,} numbers are too many for a page: they move in a running notebook."
+    view = LiveModel(G, program, made, origin, places, (float(low), float(high)), int(seed), alt.strip(), words)
     view.check()
     return view
 
@@ -260,6 +258,8 @@ class LiveModel(LiveView):
                        self.caption)  # fmt: skip
 
     def _repr_html_(self) -> str:
+        if len(self.program.weights) > MOST:
+            return super()._repr_html_()
         _, height, width = self.program.shape
         by = [[_short(offset) for offset in move.offsets.values()] if isinstance(move, Choice) else
               _short(move.direction) for move in self.moves.values()]  # fmt: skip

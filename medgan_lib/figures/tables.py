@@ -31,10 +31,11 @@ class Table:
             + "".join(cell(i, k, text) for k, text in enumerate(texts)) + "</tr>"
             for i, (name, texts) in enumerate(self.rows)
         )
-        caption = f'<caption style="text-align:left;caption-side:top">{escape(self.caption)}</caption>'
-        return (
+        # before what scrolls: as part of a wide table it would be as wide and be cut
+        above = f'<p style="text-align:left;margin:1em 0 .4em;opacity:.8">{escape(self.caption)}</p>'
+        return (above if self.caption else "") + (
             f'<div role="region" aria-label="{escape(self.caption or "Table", quote=True)}" tabindex="0"'
-            f' style="overflow-x:auto"><table class="medgan-table">{caption if self.caption else ""}'
+            f' style="overflow-x:auto"><table class="medgan-table">'
             f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
 

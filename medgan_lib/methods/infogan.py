@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Optimizer
 
 from medgan_lib.methods.base import adam, frozen
 from medgan_lib.methods.gan import GAN
@@ -113,15 +112,23 @@ class Codes:
 class InfoGAN(GAN):
     """A GAN whose generator makes x = G(z, c), and a network Q that retrieves the code c from x.
 
-    The game is Eq. 1 (or another row of Table 1) with a reward for information: G minimises V(D, G) - lambda L_I and Q
-    maximises L_I, where L_I = E[log Q(c | G(z, c))] + H(c) is a lower bound on I(c; G(z, c)). It is exact when Q is
-    the true posterior of c. ``lam`` is lambda of the categorical codes and ``lam_continuous`` that of the continuous
-    ones, whose bound, a difference of differential entropies, is on another scale (Chen et al., Sec. 6).
+    The game is Eq. 1 (or another row of Table 1) with a reward for information: G minimises V(D, G) - lambda L_I, D and
+    Q together minimise the discriminator's loss - lambda L_I on the same generated samples, with one optimizer. Here
+    L_I = E[log Q(c | G(z, c))] + H(c) is a lower bound on I(c; G(z, c)), exact when Q is the true posterior of c.
+    ``lam`` is lambda of the categorical codes and ``lam_continuous`` that of the continuous ones, whose bound, a
+    difference of differential entropies, is on another scale (Chen et al., Sec. 6); 0.1 is ours, the authors' program
+    has 1 and a fixed standard deviation. Where ``paid`` is False, G gets
+    nothing for the information, while Q learns to read all the same: G and D are then a plain GAN, if Q is apart.
 
-    G takes (n, G.latent), of which the last ``codes.size`` entries are c and the others z. Q maps samples to
-    (n, codes.outputs). It is a network of its own, as the review says, where the paper shares the trunk of D to save
-    time: so D is trained on nothing but real and fake, and with lambda = 0 G and D are a plain GAN with Q looking on.
-    Everything else is as in `GAN`. Raises ValueError as `GAN` does, where G has no room for z, or for lambda < 0.
+    G takes (n, G.latent), of which the last ``codes.size`` entries are c and the others z, uniform in [-1, 1] as in the
+    authors' code. D maps samples to logits, Q maps them to (n, codes.outputs). In the paper both share a trunk: say so
+    by two `nn.Sequential` of two parts, whose first is the same module. Q then reads features that were learnt on real
+    samples, too, and where ``informed`` is True, as in the authors' program, the information shapes these features as
+    well; else the trunk is D's alone. The review's "separate neural network" is any other Q. ``lr`` is G's learning
+    rate, ``lr_D`` that of D and ``lr_Q`` that of what only Q has (both ``lr`` unless given).
+
+    ``ema``, ``decay``, ``betas`` are as in `GAN`. Raises ValueError as `GAN` does, for an objective whose critic needs
+    a constraint, where G has no room for z, or for lambda < 0.
     """
 
     def __init__(
@@ -134,56 +141,92 @@ class InfoGAN(GAN):
         *,
         lam: float = 1.0,
         lam_continuous: float = 0.1,
-        **options,
+        paid: bool = True,
+        informed: bool = True,
+        lr: float = 2e-4,
+        lr_D: float | None = None,
+        lr_Q: float | None = None,
+        betas: tuple[float, float] = (0.5, 0.9),
+        ema: float = 0.0,
+        decay: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__(G, D, objective, **options)
+        super().__init__(G, D, objective, lr=lr, betas=betas, ema=ema, decay=decay)
+        if objective in ("wgan", "wgan-gp"):
+            raise ValueError(f"{objective!r} needs clipping or a penalty, which an InfoGAN does not have")
         if G.latent <= codes.size:
             raise ValueError(f"G takes {G.latent} inputs, which must be more than the {codes.size} entries of c")
         if lam < 0 or lam_continuous < 0:
             raise ValueError(f"lambda must be 0 or more, not lam={lam}, lam_continuous={lam_continuous}")
-        self.Q, self.codes = Q, codes
+        self.Q, self.codes, self.paid, self.informed = Q, codes, paid, informed
         self.lam, self.lam_continuous = lam, lam_continuous
         self.categorical, self.continuous = codes.categorical, codes.continuous
-        self.opt_Q = adam(Q, self.lr, self.betas)
+        self.lr_D, self.lr_Q = (lr if rate is None else rate for rate in (lr_D, lr_Q))
+        if self.shared and not len(D) == len(Q) == 2:
+            raise ValueError(f"D and Q that share their trunk have two parts each, not {len(D)} and {len(Q)}")
+        self.opt_D = adam(D, self.lr_D, betas)
+        self.opt_D.add_param_group({"params": list((Q[1] if self.shared else Q).parameters()), "lr": self.lr_Q})
+
+    @property
+    def shared(self) -> bool:
+        """Whether Q reads what D's trunk makes of a sample."""
+        return isinstance(self.D, nn.Sequential) and isinstance(self.Q, nn.Sequential) and self.D[0] is self.Q[0]
+
+    def further_calls(self) -> list[tuple[nn.Module, str]]:
+        return [(self.D, "0"), (self.D, "1"), (self.Q, "1")] if self.shared else []
+
+    def judge_and_read(self, x: Tensor, informed: bool = True) -> tuple[Tensor, Tensor]:
+        """D(x) and what Q says of c, with one pass through a trunk that they share; unless it is to be ``informed``,
+        Q sends no gradient into it."""
+        if not self.shared:
+            return self.D(x), self.Q(x)
+        features = self.D[0](x)
+        return self.D[1](features), self.Q[1](features if informed else features.detach())
+
+    def update_D(self, x: Tensor, *y: Tensor) -> dict[str, Tensor]:
+        """One descent step of D and Q on D's loss in Table 1 minus lambda L_I, on real samples and as many generated.
+
+        Returns "loss_D" and "wasserstein" as `GAN.update_D` does, of the game alone.
+        """
+        noise = self.noise(len(x))
+        with torch.no_grad():
+            fake = self.G(noise)
+        real_logits, (fake_logits, outputs) = self.D(x), self.judge_and_read(fake, self.informed)
+        loss = OBJECTIVES[self.objective].discriminator(real_logits, fake_logits)
+        categorical, continuous = self.codes.bound(noise[:, -self.codes.size :], outputs)
+        self.opt_D.zero_grad()
+        # Q has to learn even where nothing is paid: Adam is blind to the weight of a loss that stands alone
+        (loss - self.lam * categorical - self.lam_continuous * continuous).backward()
+        self.opt_D.step()
+        difference = real_logits.mean() - fake_logits.mean()
+        return {"loss_D": loss.detach(), "wasserstein": difference.detach()}
 
     def update_G(self, n: int, *y: Tensor) -> dict[str, Tensor]:
-        """One descent step of G on its loss in Table 1 minus lambda L_I, then one of Q on -L_I, on n samples.
+        """One descent step of G on its loss in Table 1 minus lambda L_I, on n samples.
 
-        Returns "loss_G" (with the information) and, for each kind of code there is, "bound_categorical" and
-        "bound_continuous", L_I in nats before the step.
+        Returns "loss_G" (with the information that is paid) and, for each kind of code there is, "bound_categorical"
+        and "bound_continuous", L_I in nats before the step.
         """
         noise = self.noise(n)
-        c = noise[:, -self.codes.size :]
         with frozen(self.D), frozen(self.Q):  # not detached: what Q and D say has to reach G
-            x = self.G(noise, *y)
-            categorical, continuous = self.codes.bound(c, self.Q(x))
-            loss = OBJECTIVES[self.objective].generator(self.D(x, *y))
-            loss = loss - self.lam * categorical - self.lam_continuous * continuous
+            fake_logits, outputs = self.judge_and_read(self.G(noise))
+            categorical, continuous = self.codes.bound(noise[:, -self.codes.size :], outputs)
+            loss = OBJECTIVES[self.objective].generator(fake_logits)
+            if self.paid:
+                loss = loss - self.lam * categorical - self.lam_continuous * continuous
             self.opt_G.zero_grad()
             loss.backward()
         self.opt_G.step()
         if self.ema:
             self._average()
-        return {"loss_G": loss.detach()} | self.update_Q(x.detach(), c)
-
-    def update_Q(self, x: Tensor, c: Tensor) -> dict[str, Tensor]:
-        """One ascent step of Q on L_I, on samples x = G(z, c) with their codes c."""
-        categorical, continuous = self.codes.bound(c, self.Q(x))
-        self.opt_Q.zero_grad()
-        (-categorical - continuous).backward()
-        self.opt_Q.step()
-        bounds = {}
-        if self.codes.categorical:
-            bounds["bound_categorical"] = categorical.detach()
-        if self.codes.continuous:
-            bounds["bound_continuous"] = continuous.detach()
-        return bounds
+        found = {"bound_categorical": categorical.detach(), "bound_continuous": continuous.detach()}
+        there = {"bound_categorical": bool(self.categorical), "bound_continuous": bool(self.continuous)}
+        return {"loss_G": loss.detach()} | {name: value for name, value in found.items() if there[name]}
 
     def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """(z, c) side by side, (n, G.latent), on G's device: z standard normal, c from its prior."""
+        """(z, c) side by side, (n, G.latent), on G's device: z uniform in [-1, 1], c from its prior."""
         device = next(self.G.parameters()).device
         where = device if generator is None else generator.device
-        z = torch.randn(n, self.G.latent - self.codes.size, device=where, generator=generator)
+        z = 2 * torch.rand(n, self.G.latent - self.codes.size, device=where, generator=generator) - 1
         return torch.cat([z, self.codes.draw(n, generator, where)], dim=1).to(device)
 
     def generate(self, c: Tensor, z: Tensor, *, device: str | torch.device = "auto") -> Tensor:
@@ -205,6 +248,3 @@ class InfoGAN(GAN):
         """
         with placed(device, self.Q):
             return self.codes.read(batched(self.Q, x))
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        return super().optimizers() | {"Q": self.opt_Q}

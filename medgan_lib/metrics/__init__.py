@@ -5,7 +5,15 @@ float64. Where a number depends on the number of samples, its docstring says so:
 against other real samples beside it (`with_floor`).
 """
 
-from medgan_lib.metrics.attributes import FLUID, VENTRICLES_MM, brain_signal, slant, thickness, ventricle_area
+from medgan_lib.metrics.attributes import (
+    FLUID,
+    VENTRICLES_MM,
+    brain_signal,
+    disc_diameter,
+    slant,
+    thickness,
+    ventricle_area,
+)
 from medgan_lib.metrics.baselines import (
     PCA,
     Affine,
@@ -18,7 +26,16 @@ from medgan_lib.metrics.baselines import (
 )
 from medgan_lib.metrics.copies import Memorisation, memorisation, nearest
 from medgan_lib.metrics.faults import FAULTS, spoil
-from medgan_lib.metrics.gates import beyond_guessing, legible, near_modes, over_a_gaussian, over_chance, variety
+from medgan_lib.metrics.gates import (
+    beyond_guessing,
+    legible,
+    near_modes,
+    over_a_circle,
+    over_a_gaussian,
+    over_chance,
+    variety,
+    variety_within,
+)
 from medgan_lib.metrics.head_shape import bright_by_depth, head_mask
 from medgan_lib.metrics.information import MutualInformationGap, mutual_information, mutual_information_gap
 from medgan_lib.metrics.marginals import KS, kolmogorov_smirnov
@@ -66,6 +83,7 @@ __all__ = [
     "components",
     "detection",
     "dice",
+    "disc_diameter",
     "features",
     "frechet",
     "grey_table",
@@ -84,6 +102,7 @@ __all__ = [
     "near_modes",
     "nearest",
     "object_dice",
+    "over_a_circle",
     "over_a_gaussian",
     "over_chance",
     "perfect_regression",
@@ -106,6 +125,7 @@ __all__ = [
     "turing_test",
     "two_sample_test",
     "variety",
+    "variety_within",
     "ventricle_area",
     "wasserstein1",
     "with_floor",

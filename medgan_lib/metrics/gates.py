@@ -69,6 +69,34 @@ def variety(yardstick: Yardstick, train: Tensor, held_out: Tensor, samples: Tens
     return prdc(held_out, samples).coverage / real
 
 
+def variety_within(
+    yardstick: Yardstick, train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], samples: tuple[Tensor, Tensor]
+) -> float:
+    """`variety` in each class by itself, mean over classes: whether images of one class differ as real ones do.
+
+    A conditional generator that knows one good image of each class is never misread, and its images as a whole are
+    still of all classes; here it scores near 0. Rubbish does not raise it, as it would raise a variance.
+
+    Args:
+        yardstick: made for these images.
+        train, held_out, samples: images (n, channels, *size) in [-1, 1] and their classes int64 (n,), for samples the
+            classes that were asked for; some dozens at least of each class of ``held_out``.
+
+    Raises:
+        ValueError: as `variety`, with the class, and where a class of ``held_out`` has no image elsewhere.
+    """
+    found = []
+    for k in held_out[1].unique().tolist():
+        parts = [x[label == k] for x, label in (train, held_out, samples)]
+        if any(len(part) == 0 for part in parts):
+            raise ValueError(f"class {k} has no images among the training images or the samples")
+        try:
+            found.append(variety(yardstick, *parts))
+        except ValueError as error:
+            raise ValueError(f"class {k}: {error}") from error
+    return sum(found) / len(found)
+
+
 def legible(classifier: nn.Module, samples: Tensor, real: Tensor, sure: float = 0.9) -> float:
     """Whether a classifier can read samples and finds every class among them, over the same for real images.
 
@@ -127,6 +155,19 @@ def over_chance(samples: Tensor, data: Tensor, modes: Tensor, sigma: float) -> f
     if not chance.high_quality:
         raise ValueError("no sample of a Gaussian lies near a mode: ask for near_modes instead")
     return made.high_quality / chance.high_quality * math.exp(chance.kl - made.kl)
+
+
+def over_a_circle(samples: Tensor, data: Tensor, modes: Tensor, within: float) -> float:
+    """Share of samples within a distance of a mode, over that of an even circle through the modes of a ring.
+
+    1 for a generator that found the ring and not its modes (`modes_by_chance`), in how many places its samples lie: one
+    mode is enough to pass. ``samples`` (n, 2) and ``data`` (m, 2) are points, ``modes`` (k, 2) as in `modes_covered`.
+    Raises ValueError as that does, and where no point of the circle is near a mode.
+    """
+    circle = modes_by_chance(data, modes, within / 3).circle.high_quality
+    if not circle:
+        raise ValueError("no point of a circle lies near a mode: is this a ring?")
+    return modes_covered(samples, modes, within / 3).high_quality / circle
 
 
 def beyond_guessing(accuracy: float, chance: float) -> float:

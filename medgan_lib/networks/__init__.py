@@ -6,7 +6,12 @@ samples of two kinds may pass it together.
 
 from medgan_lib.networks.batched import batched, evaluating
 from medgan_lib.networks.classcritic import ClassCritic, GaussianNoise
-from medgan_lib.networks.conditional import ConditionalCritic, ConditionalGenerator, Conditioned
+from medgan_lib.networks.conditional import (
+    ConditionalCritic,
+    ConditionalGenerator,
+    Conditioned,
+    ProjectionCritic,
+)
 from medgan_lib.networks.dcgan import DCCritic, DCGenerator, pooled_down, pooled_up, strided_down, strided_up
 from medgan_lib.networks.dense import DenseCritic, DenseGenerator
 from medgan_lib.networks.devices import chosen_device, home_of, placed
@@ -17,7 +22,6 @@ from medgan_lib.networks.mlp import MLP
 from medgan_lib.networks.progressive import GrowingCritic, GrowingGenerator
 from medgan_lib.networks.pyramid import BandCritic, BandGenerator
 from medgan_lib.networks.segmenter import Segmenter
-from medgan_lib.networks.stacked import StackedMLP
 from medgan_lib.networks.superresolution import SuperResolver
 from medgan_lib.networks.text import TextEncoder, Vocabulary
 from medgan_lib.networks.translators import (
@@ -51,10 +55,10 @@ __all__ = [
     "JointCritic",
     "MinibatchDiscrimination",
     "PatchCritic",
+    "ProjectionCritic",
     "ResNetTranslator",
     "ResizeConv",
     "Segmenter",
-    "StackedMLP",
     "SuperResolver",
     "TextEncoder",
     "UNet",

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
-from .images import Critic, Generator, checked_shape
+from .images import Critic, Generator, checked_shape, downsampling, flat_size, matching
 from .mlp import initialise
 
 HIDDEN = 64  # units that y is mapped to before it meets the noise
@@ -77,6 +78,41 @@ class ConditionalCritic(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return self.net(torch.cat([x, self.map(y)], 1))
+
+
+class ProjectionCritic(nn.Module):
+    """Images x (n, *shape) and a condition y (n, condition) -> one number a sample (n,): Miyato and Koyama (2018).
+
+    With features phi(x), those of a `Critic`, it is ``real(phi(x)) + <fits(y), phi(x)>``: whether x looks real, and
+    whether x and y belong together. ``fits`` is linear, which is enough for classes; numbers should pass ``hidden``
+    units first, so that large ones may ask for something else than small ones. ``spectral`` divides each layer by its
+    largest singular value, as the authors do (Miyato et al. 2018), so that no penalty is needed. Raises ValueError as
+    `Critic` does, and for ``condition`` < 1.
+    """
+
+    per_sample = True
+
+    def __init__(
+        self, shape: Sequence[int], condition: int, width: int = 64, *, hidden: int = 0, spectral: bool = False
+    ) -> None:
+        super().__init__()
+        self.shape, self.condition = checked_shape(shape), at_least_one(condition)
+        features = flat_size(self.shape, width)
+        self.features = nn.Sequential(*downsampling(self.shape, width), nn.Flatten())
+        self.real = nn.Linear(features, 1)
+        self.fits = nn.Linear(hidden or condition, features, bias=False)
+        if hidden:
+            self.fits = nn.Sequential(nn.Linear(condition, hidden), nn.LeakyReLU(0.2), self.fits)
+        initialise(self)
+        if hidden:
+            spread_kinks(self.fits[0])
+        if spectral:
+            for layer in [layer for layer in self.modules() if hasattr(layer, "weight")]:
+                spectral_norm(layer)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        h = self.features(matching(x, self.shape))
+        return self.real(h).squeeze(1) + (self.fits(y) * h).sum(1)
 
 
 def at_least_one(condition: int) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .stacked import checked_stack, dealt
-
 
 class MinibatchDiscrimination(nn.Module):
     """Appends, to what D knows of a sample, how close the others of its minibatch are: (n, A) -> (n, A + B).
@@ -17,29 +15,25 @@ class MinibatchDiscrimination(nn.Module):
     real and for generated samples apart; a network with this layer is therefore never ``per_sample``. A discriminator
     gets it before its last layer, as in ``Sequential(features, MinibatchDiscrimination(A, B, C), Linear(A + B, 1))``.
 
-    inputs: A. similarities: B. kernel: C. stack: so many independent copies side by side, as in `StackedMLP`: samples
-    (stack * n, A), each compared only with the n of its own copy. Raises ValueError for sizes below 1, other inputs
-    than A, and samples that can't be dealt out evenly.
+    inputs: A. similarities: B. kernel: C. Raises ValueError for sizes below 1 and other inputs than A.
     """
 
-    def __init__(self, inputs: int, similarities: int = 16, kernel: int = 4, *, stack: int = 1) -> None:
+    def __init__(self, inputs: int, similarities: int = 16, kernel: int = 4) -> None:
         super().__init__()
         if min(inputs, similarities, kernel) < 1:
             raise ValueError(f"inputs, similarities and kernel must be at least 1: {inputs}, {similarities}, {kernel}")
-        self.stack = checked_stack(stack)
         # f T keeps the size of f, so that distances are neither all 0 nor all huge when training starts.
-        self.T = nn.Parameter(torch.randn(stack, inputs, similarities, kernel) * inputs**-0.5)
+        self.T = nn.Parameter(torch.randn(inputs, similarities, kernel) * inputs**-0.5)
 
     def forward(self, f: Tensor) -> Tensor:
-        inputs = self.T.shape[1]
+        inputs = self.T.shape[0]
         if f.ndim != 2 or f.shape[1] != inputs:
             raise ValueError(f"features of shape {tuple(f.shape)}, expected (n, {inputs})")
-        M = torch.bmm(dealt(f, self.stack), self.T.flatten(2)).unflatten(2, self.T.shape[2:])
-        M = M.permute(0, 3, 2, 1)  # (stack, C, B, n)
-        distance = (M.unsqueeze(4) - M.unsqueeze(3)).abs().sum(1)  # (stack, B, n, n)
-        similarity = (-distance).exp().sum(3)  # (stack, B, n)
-        return torch.cat([f, similarity.transpose(1, 2).flatten(0, 1)], dim=1)
+        M = (f @ self.T.flatten(1)).unflatten(1, self.T.shape[1:]).permute(2, 1, 0)  # (C, B, n)
+        distance = (M.unsqueeze(3) - M.unsqueeze(2)).abs().sum(0)  # (B, n, n)
+        similarity = (-distance).exp().sum(2)  # (B, n)
+        return torch.cat([f, similarity.T], dim=1)
 
     def extra_repr(self) -> str:
-        stack, inputs, similarities, kernel = self.T.shape
-        return f"{inputs} -> {inputs + similarities}, kernel {kernel}" + (f", {stack} copies" if stack > 1 else "")
+        inputs, similarities, kernel = self.T.shape
+        return f"{inputs} -> {inputs + similarities}, kernel {kernel}"

@@ -162,10 +162,16 @@ def test_a_wrong_export_is_not_shown(wrong: str, monkeypatch: pytest.MonkeyPatch
         shown("Generator")
 
 
-def test_too_large_a_network_is_refused_and_told_what_fits() -> None:
-    with pytest.raises(ValueError, match=r"230,145 numbers, which are 614 kB .* at most 300 kB .* smaller network"):
-        figures.live(networks.Generator((1, 32, 32), 64, 32), {}, start=torch.zeros(64), alt=ALT)
-    for latent, size in ((32, 155), (64, 243)):  # as the message says
+def test_of_too_large_a_network_a_page_has_the_still_version_and_a_notebook_the_widgets() -> None:
+    view = figures.live(networks.Generator((1, 32, 32), 64, 32), {}, start=torch.zeros(64), alt=ALT, caption="A net.")
+    html = view._repr_html_()
+    assert "A net. Its 230,145 numbers are too many for a page" in html
+    assert "data-live" not in html and "<script" not in html and len(html) < 100_000
+    before = view.images([view.vector(view.values, 0)])
+    assert view.widget is not None
+    view.noise_button.click()
+    assert np.abs(view.images([view.vector(view.values, view.drawn)]) - before).max() > 0.01
+    for latent, size in ((32, 155), (64, 243)):  # as the docstring says
         view = figures.live(networks.Generator((1, 32, 32), latent, 16), {}, start=torch.zeros(latent), alt=ALT)
         assert size - 1 < len(view.program.weights) / 1000 <= size and len(view._repr_html_()) < 360_000
 

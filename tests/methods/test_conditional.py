@@ -293,3 +293,18 @@ def test_reports_are_the_same_for_a_subject_in_any_company():
 def test_only_nodules_can_be_described():
     with pytest.raises(ValueError, match="'ring' has no diameter, margin, part_solid, centre"):
         reports.describe(cohorts.load("ring", n=4))
+
+
+def test_the_right_report_is_found_as_often_as_it_should():
+    tags = reports.describe(cohorts.load("nodules", "test", n=150)).tags
+    knows = 8.0 * tags.float() - 4
+    assert reports.r_precision(knows, tags) == 1
+    shuffled = torch.randperm(150, generator=torch.Generator().manual_seed(0))
+    assert reports.r_precision(knows, tags, shuffled) < 0.2
+    guesses = torch.randn(150, 12, generator=torch.Generator().manual_seed(1))
+    assert reports.r_precision(guesses, tags) < 0.15
+    assert reports.r_precision(0 * knows, tags) == 0, "a tie is no hit"
+    size_only = torch.where(torch.arange(12) < 3, knows, 0)
+    assert 0.05 < reports.r_precision(size_only + 0.01 * guesses, tags) < 0.7
+    with pytest.raises(ValueError, match="only 3 others"):
+        reports.r_precision(knows[:4], torch.eye(4, 12).bool())

@@ -19,7 +19,7 @@ from medgan_lib.metrics.yardstick import Lessons
 from medgan_lib.training.placement import under_autocast
 
 # It checks the conditions that it gets on a CPU, and only there.
-LOOK_ON_A_CPU = {"ConditionalGAN of classes", "ConditionalGAN of numbers"}
+LOOK_ON_A_CPU = {"ConditionalGAN of classes", "ConditionalGAN of numbers", "ConditionalGAN with a projection"}
 
 
 @pytest.fixture(autouse=True)

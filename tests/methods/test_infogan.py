@@ -86,20 +86,25 @@ def test_no_bound_exceeds_its_maximum():
 # --- gradients ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_without_lambda_G_gets_exactly_the_gradient_of_a_plain_gan(objective):
-    method = make(objective=objective, lam=0.0, lam_continuous=0.0)
+PLAIN = [name for name in OBJECTIVES if name not in ("wgan", "wgan-gp")]
+
+
+@pytest.mark.parametrize("objective", PLAIN)
+@pytest.mark.parametrize("unpaid", [{"lam": 0.0, "lam_continuous": 0.0}, {"paid": False}])
+def test_unpaid_and_apart_G_and_D_are_a_plain_gan(objective, unpaid):
+    method = make(objective=objective, **unpaid)
     plain = GAN(copy.deepcopy(method.G), copy.deepcopy(method.D), objective)
+    x, before = torch.randn(64, 2), parameters(method.Q)
     torch.manual_seed(3)
     noise = method.noise(64)
-    plain.noise = lambda n: noise
-    plain.update_G(64)
-    torch.manual_seed(3)
-    before = parameters(method.Q)
-    method.update_G(64)
-    assert torch.equal(gradients(method.G), gradients(plain.G))
-    assert torch.equal(parameters(method.G), parameters(plain.G))
-    assert not torch.equal(parameters(method.Q), before)  # Q looks on and learns all the same
+    plain.noise = method.noise = lambda n: noise
+    for game in (plain, method):
+        game.step({"x": x})
+    for player in "GD":
+        one, other = getattr(method, player), getattr(plain, player)
+        torch.testing.assert_close(gradients(one), gradients(other))
+        torch.testing.assert_close(parameters(one), parameters(other))
+    assert torch.equal(parameters(method.Q), before) != ("paid" in unpaid)  # Q looks on and learns
 
 
 def information_only(method: InfoGAN) -> torch.Tensor:
@@ -171,21 +176,122 @@ def test_information_reaches_G_and_mutants_are_rejected():
 
 
 def test_each_player_is_moved_by_its_own_terms_alone():
-    """D sees no information; G's update moves neither D nor Q; Q follows -L_I with weight 1 whatever lambda is."""
-    one, other = make(), make(lam=7.0, lam_continuous=3.0)
-    before = parameters(one.D)
-    for method in (one, other):
-        torch.manual_seed(3)
-        method.update_G(64)
-    assert torch.equal(parameters(one.D), before) and all(p.grad is None for p in one.D.parameters())
-    assert not torch.equal(gradients(one.G), gradients(other.G))
-    again = make()
+    """G's update moves neither D nor Q; D's moves both, each by its own terms, and not G."""
+    method = make(lam=0.7, lam_continuous=0.2).double()
+    again = copy.deepcopy(method)
+    x = torch.randn(64, 2, dtype=torch.float64)
     torch.manual_seed(3)
-    noise = again.noise(64)
-    x, c = again.G(noise).detach(), noise[:, -CODES.size :]
-    oracle = torch.autograd.grad(-sum(again.codes.bound(c, again.Q(x))), list(again.Q.parameters()))
-    torch.testing.assert_close(gradients(one.Q), torch.cat([g.flatten() for g in oracle]))
-    torch.testing.assert_close(gradients(other.Q), gradients(one.Q))
+    noise = method.noise(64).double()
+    method.noise = lambda n: noise
+    before = [parameters(player) for player in (method.D, method.Q)]
+    method.update_G(64)
+    assert all(torch.equal(parameters(p), b) for p, b in zip((method.D, method.Q), before, strict=True))
+    assert all(p.grad is None for player in (method.D, method.Q) for p in player.parameters())
+    again.noise = lambda n: noise
+    fake = again.G(noise).detach()
+    categorical, continuous = again.codes.bound(noise[:, -CODES.size :], again.Q(fake))
+    of_D = OBJECTIVES["gan-ma"].discriminator(again.D(x), again.D(fake))
+    oracle = [torch.autograd.grad(of_D, list(again.D.parameters())),
+              torch.autograd.grad(-0.7 * categorical - 0.2 * continuous, list(again.Q.parameters()))]
+    still = parameters(again.G)
+    again.update_D(x)
+    for player, expected in zip((again.D, again.Q), oracle, strict=True):
+        torch.testing.assert_close(gradients(player), torch.cat([g.flatten() for g in expected]))
+    assert torch.equal(parameters(again.G), still)
+
+
+# --- a trunk that D and Q share ----------------------------------------------------------------
+
+
+def sharing(kind: type[InfoGAN] = InfoGAN, **options) -> InfoGAN:
+    """D and Q are heads on one trunk with batch norm, which real and generated samples pass in batches of their own."""
+    torch.manual_seed(0)
+    trunk = nn.Sequential(nn.Linear(2, 16), nn.BatchNorm1d(16), nn.LeakyReLU(0.1))
+    D, Q = (nn.Sequential(trunk, nn.Linear(16, n)) for n in (1, CODES.outputs))
+    return kind(MLP(CODES.size + 3, 2, 16, 2), D, Q, CODES, **options)
+
+
+def trunk_follows(kind: type[InfoGAN], informed: bool) -> bool:
+    """Whether D's step gives the heads the gradient of the discriminator's loss minus lambda L_I, and the trunk that of
+    the same, or of the discriminator's loss alone."""
+    method = sharing(kind, lam=0.7, lam_continuous=0.2, informed=informed).double()
+    expected = copy.deepcopy(method)
+    x = torch.randn(64, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    torch.manual_seed(3)
+    noise = method.noise(64).double()
+    method.noise = lambda n: noise
+    fake = expected.G(noise).detach()
+    categorical, continuous = expected.codes.bound(noise[:, -CODES.size :], expected.Q(fake))
+    of_D = OBJECTIVES["gan-ma"].discriminator(expected.D(x), expected.D(fake))
+    loss, (trunk, of_game), of_code = of_D - 0.7 * categorical - 0.2 * continuous, expected.D, expected.Q[1]
+    oracle = torch.autograd.grad(loss if informed else of_D, list(trunk.parameters()), retain_graph=True)
+    oracle += torch.autograd.grad(loss, [*of_game.parameters(), *of_code.parameters()])
+    method.update_D(x)
+    found = gradients(nn.ModuleList([method.D, method.Q]))
+    return torch.allclose(found, torch.cat([g.flatten() for g in oracle]), atol=1e-12, rtol=1e-9)
+
+
+class TrunkOfDAlone(InfoGAN):
+    """The information trains Q's head on what D's trunk makes, and never the trunk."""
+
+    def judge_and_read(self, x, informed=True):
+        features = self.D[0](x)
+        return self.D[1](features), self.Q[1](features.detach())
+
+
+class TrunkOfTheInformationAlone(InfoGAN):
+    """D's head judges what the information made of the trunk."""
+
+    def judge_and_read(self, x, informed=True):
+        features = self.D[0](x)
+        return self.D[1](features.detach()), self.Q[1](features)
+
+
+def test_a_shared_trunk_follows_what_it_should_and_mutants_are_rejected():
+    assert trunk_follows(InfoGAN, True) and trunk_follows(InfoGAN, False)
+    assert not trunk_follows(TrunkOfDAlone, True)
+    for informed in (True, False):
+        assert not trunk_follows(TrunkOfTheInformationAlone, informed)
+
+
+def test_information_reaches_G_through_a_trunk_that_it_does_not_shape():
+    method = sharing(informed=False).double()
+    expected = copy.deepcopy(method)
+    torch.manual_seed(3)
+    noise = method.noise(64).double()
+    method.noise = lambda n: noise
+    bound = sum(expected.codes.bound(noise[:, -CODES.size :], expected.Q(expected.G(noise))))
+    oracle = torch.autograd.grad(-bound, list(expected.G.parameters()))
+    found = information_only(method)
+    torch.testing.assert_close(found, torch.cat([g.flatten() for g in oracle]))
+
+
+def test_each_part_has_its_own_rate():
+    method = sharing(lr=1e-3, lr_D=2e-4, lr_Q=5e-4)
+    rates = [(group["lr"], sum(p.numel() for p in group["params"])) for group in method.opt_D.param_groups]
+    assert rates == [(2e-4, 2 * 16 + 16 + 2 * 16 + 16 + 1), (5e-4, 17 * CODES.outputs)]
+    assert method.opt_G.param_groups[0]["lr"] == 1e-3
+
+
+def test_a_shared_trunk_is_passed_once_and_updated_once():
+    method, passes = sharing(), []
+    assert method.shared and not make().shared
+    method.D[0].register_forward_hook(lambda *_: passes.append(1))
+    method.update_D(torch.randn(8, 2))
+    assert len(passes) == 2  # real samples, and generated ones for D and Q at once
+    method.update_G(8)
+    assert len(passes) == 3
+    own = [p for group in method.opt_D.param_groups for p in group["params"]]
+    assert len({id(p) for p in own}) == len(own) == 4 + 2 + 2
+
+
+def test_q_reads_what_the_trunk_learnt_on_real_samples():
+    """Where the information is unpaid and G stands still, only a shared trunk lets D's lessons reach Q."""
+    for method, reached in ((sharing(lam=0.0, lam_continuous=0.0), True), (make(lam=0.0, lam_continuous=0.0), False)):
+        x = torch.randn(64, 2)
+        before = method.eval().Q(x).detach().clone()
+        method.train().update_D(x)
+        assert torch.equal(method.eval().Q(x), before) != reached
 
 
 # --- learning ----------------------------------------------------------------------------------
@@ -197,17 +303,17 @@ def four_corners(n: int, generator: torch.Generator) -> tuple[torch.Tensor, torc
     return corner + 0.15 * torch.randn(n, 2, generator=generator), label
 
 
-@pytest.mark.parametrize(("lam", "finds"), [(1.0, True), (0.0, False)])
-def test_categorical_code_finds_the_modes_if_G_is_asked_to_use_it(lam, finds):
+@pytest.mark.parametrize("paid", [True, False])
+def test_categorical_code_finds_the_modes_if_G_is_paid_for_it(paid):
     x, label = four_corners(4000, torch.Generator().manual_seed(0))
-    method = make(codes=Codes((4,)), width=64, z=32, lam=lam, lr=1e-3)
+    method = make(codes=Codes((4,)), width=64, z=32, paid=paid, lr=1e-3)
     run = training.fit(method, {"x": x}, steps=500, batch_size=128, seed=0, precision="float32")
     logits, _, _ = method.retrieve(x)
     table = torch.bincount(logits[0].argmax(1) * 4 + label, minlength=16).reshape(4, 4).numpy()
     rows, columns = linear_sum_assignment(-table)
     accuracy = table[rows, columns].sum() / len(x)
     bound = run.history["bound_categorical"][-50:].mean().item()
-    assert (accuracy > 0.95 and bound > 0.9 * math.log(4)) if finds else (accuracy < 0.9 and bound < 0.5 * math.log(4))
+    assert (accuracy > 0.95 and bound > 0.9 * math.log(4)) if paid else (accuracy < 0.9 and bound < 0.5 * math.log(4))
 
 
 def test_generate_uses_the_code_it_is_given():
@@ -221,7 +327,9 @@ def test_generate_uses_the_code_it_is_given():
     assert torch.equal(one, two)
 
 
-def test_codes_follow_their_prior():
+def test_codes_and_noise_follow_their_prior():
+    z = make(z=4).noise(20_000, torch.Generator().manual_seed(0))[:, :4]
+    assert z.abs().max() <= 1 and z.mean(0).abs().max() < 0.02 and (z.var(0) - 1 / 3).abs().max() < 0.01
     c = Codes((5,), 1).draw(20_000, torch.Generator().manual_seed(0))
     assert (c[:, :5].mean(0) - 0.2).abs().max() < 0.02
     assert c[:, 5].mean().abs() < 0.02 and c[:, 5].var().item() == pytest.approx(1 / 3, abs=0.01)
@@ -256,6 +364,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path):
          r"not \(n, 9\); the codes are: categorical one of 3 values, one of 4 values; continuous 2"),
         (lambda: make().generate(CODES.draw(4), torch.zeros(2, 3)), r"z has shape \(2, 3\), not \(4 or 1, 3\)"),
         (lambda: make(lam=-1.0), "lambda must be 0 or more"),
+        (lambda: make(objective="wgan-gp"), "'wgan-gp' needs clipping or a penalty"),
+        (lambda: InfoGAN(MLP(12, 2), D := MLP(2, 1), nn.Sequential(D[0]), CODES), "two parts each, not 7 and 1"),
         (lambda: InfoGAN(MLP(9, 2), MLP(2, 1), MLP(2, 11), CODES), "G takes 9 inputs, which must be more than the 9"),
         (lambda: InfoGAN(MLP(12, 2), MLP(2, 1), MLP(2, 9), CODES).update_G(4), r"Q returned shape \(4, 9\), not"),
     ],

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from medgan_lib.methods import GAN, UnrolledGAN
-from medgan_lib.networks import MLP, StackedMLP
+from medgan_lib.networks import MLP
 
 
 @pytest.fixture(autouse=True)
@@ -155,11 +155,10 @@ def test_a_weight_without_a_gradient_does_no_harm():
 
 def test_a_generator_learns_against_the_unrolled_D():
     torch.manual_seed(0)
-    method = UnrolledGAN(StackedMLP(2, 2, 1, 16, 1), StackedMLP(2, 1, 1, 16, 1), k=2, lr=3e-3)
+    method = UnrolledGAN(MLP(2, 1, 16, 1), MLP(1, 1, 16, 1), k=2, lr=3e-3)
     for _ in range(300):
         method.step({"x": 1.5 + 0.5 * torch.randn(64, 1)})
-    x = method.G(method.noise(2000)).unflatten(0, (2, -1))
-    assert (x.mean((1, 2)) - 1.5).abs().max() < 0.4
+    assert abs(method.G(method.noise(2000)).mean() - 1.5) < 0.4
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,44 @@ def test_blank_images_have_no_slant():
     assert metrics.thickness(-torch.ones(2, 1, 28, 28)).isnan().all()
 
 
+def nodule(
+    diameter: float, centre: tuple[float, float] = (0.0, 0.0), spacing: float = 1.0, contrast: float = 1.0
+) -> Tensor:
+    """A bright disc in a patch of 32 x 32 mm, its edge soft over a pixel, with a thin vessel across a corner."""
+    size = round(32 / spacing)
+    y, x = torch.meshgrid(*((torch.arange(size) - (size - 1) / 2) * spacing,) * 2, indexing="ij")
+    away = torch.hypot(y - centre[0], x - centre[1])
+    disc = ((diameter / 2 - away) / spacing + 0.5).clamp(0, 1)
+    vessel = ((0.8 - (x + y - 20).abs() / 2**0.5) / spacing + 0.5).clamp(0, 1)
+    return (contrast * torch.maximum(disc, vessel) - 0.9)[None, None]
+
+
+@pytest.mark.parametrize("spacing", [0.5, 1.0])
+@pytest.mark.parametrize("diameter", [4.0, 7.0, 11.0, 17.0])
+def test_diameter_of_a_known_disc(diameter, spacing):
+    x = nodule(diameter, spacing=spacing)
+    plain = metrics.disc_diameter(x, spacing).item()
+    assert diameter - 0.51 <= plain <= 1.13 * diameter + 0.7, "somewhat too wide, and never narrower"
+    moved = metrics.disc_diameter(nodule(diameter, (2.0, -1.5), spacing), spacing).item()
+    assert moved == pytest.approx(plain, abs=0.51)
+    assert metrics.disc_diameter(0.2 * x - 0.5, spacing).item() == plain, "the contrast is no part of a size"
+    noisy = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    assert metrics.disc_diameter(noisy, spacing).item() == pytest.approx(plain, abs=1.01)
+
+
+def test_a_disc_far_from_the_middle_is_no_nodule_of_this_image():
+    both = torch.maximum(nodule(5.0), nodule(6.0, (10.0, -10.0), contrast=1.5))
+    assert metrics.disc_diameter(both, 1.0) == metrics.disc_diameter(nodule(5.0), 1.0)
+
+
+def test_discs_measure_simulated_nodules():
+    held = cohorts.load("nodules", "val", n=400)
+    found = metrics.disc_diameter(held.x, held.spacing[0])
+    assert torch.corrcoef(torch.stack([found, held["diameter"]]))[0, 1] > 0.85
+    with pytest.raises(ValueError, match="must be"):
+        metrics.disc_diameter(held.x[:, 0], 1.0)
+
+
 def head(ventricle: float, brain: float = 0.35, size: int = 64) -> Tensor:
     """A disc of brain of 70 mm radius off centre with a square ventricle of so many mm² in the middle."""
     mm = 240 / size

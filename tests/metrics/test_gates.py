@@ -1,12 +1,16 @@
 """Gates: real data pass each, a Gaussian and an untrained network fail it."""
 
+import math
+
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import nn
 
 from medgan_lib import cohorts, ledger, metrics
 from medgan_lib import methods as M
 from medgan_lib import networks as N
+from medgan_lib.cohorts.problems import reports
 from medgan_lib.training import fit
 
 GATES = ledger.load_gates()
@@ -95,9 +99,21 @@ def measured(request, gate):
             judge, half = request.getfixturevalue("yardstick"), len(held) // 2
             sets = (held.x[half:], gaussian[half:], untrained[half:])
             return [metrics.variety(judge, train.x, held.x[:half], made) for made in sets]
+        case "varied-within-a-class":
+            return [within(request, made) for made in classed(request)]
         case "judge-reads-nearly-all":
             return [metrics.beyond_guessing(value, 0.1) for value in judges(request, moved=True)]
-        case "legible-digits":
+        case "ruler-reads":
+            return rulers()
+        case "reader-finds-the-sentence":
+            return readers_of_sentences()
+        case "digits-read-as-asked":
+            _, held, gaussian, untrained = request.getfixturevalue("digits")
+            reader, asked = request.getfixturevalue("reader"), torch.arange(len(held)) % 10
+            kinds = ((held.x, held["label"]), (gaussian, asked), (untrained, asked))
+            right = [(N.batched(reader, made).argmax(1) == label).double().mean().item() for made, label in kinds]
+            return [metrics.beyond_guessing(share, 0.1) for share in right]
+        case "legible-digits" | "legible-enough-to-count":
             _, held, gaussian, untrained = request.getfixturevalue("digits")
             half, reader = len(held) // 2, request.getfixturevalue("reader")
             sets = (held.x[half:], gaussian, untrained)
@@ -107,6 +123,12 @@ def measured(request, gate):
             modes, sigma = held.truth["modes"], held.truth["sigma"]
             real, nothing = (metrics.near_modes(made, modes, sigma) for made in (held.x, untrained))
             return [real, metrics.modes_by_chance(train.x, modes, sigma).gaussian.high_quality, nothing]
+        case "nearer-than-a-circle":
+            train, held, untrained = request.getfixturevalue("ring")
+            root = torch.linalg.cholesky(train.x.T.cov())
+            cloud = train.x.mean(0) + torch.randn(2000, 2, generator=torch.Generator().manual_seed(1)) @ root.T
+            sets = (held.x, cloud, untrained)
+            return [metrics.over_a_circle(made, train.x, held.truth["modes"], 0.3) for made in sets]
         case "more-than-chance-on-the-modes":
             train, held, untrained = request.getfixturevalue("grid")
             modes, sigma = held.truth["modes"], held.truth["sigma"]
@@ -119,6 +141,57 @@ def measured(request, gate):
         case "game-is-on":
             return games(request)
     raise AssertionError(f"gate {gate} has no test: say here what it measures of real data, a Gaussian, no training")
+
+
+def classed(request):
+    """Held-out digits, a Gaussian and an untrained network, as if each image had been asked for: with its classes."""
+    _, held, gaussian, untrained = request.getfixturevalue("digits")
+    asked = held["label"][len(held) // 2 :]
+    return [(made[len(held) // 2 :], asked) for made in (held.x, gaussian, untrained)]
+
+
+def within(request, made):
+    train, held, _, _ = request.getfixturevalue("digits")
+    real = (held.x[: len(held) // 2], held["label"][: len(held) // 2])
+    return metrics.variety_within(request.getfixturevalue("yardstick"), (train.x, train["label"]), real, made)
+
+
+def rulers():
+    """Rank correlations of discs with true diameters: of nodules, of a Gaussian of them, of an untrained network's."""
+    held = cohorts.load("nodules", "test", n=400)
+    torch.manual_seed(0)
+    untrained = M.GAN(N.Generator((1, 32, 32), 32, 16), N.Critic((1, 32, 32), 16)).sample(400)
+
+    def correlation(x):
+        return spearmanr(metrics.disc_diameter(x, 1.0), held["diameter"]).statistic
+
+    return [correlation(x) for x in (held.x, gaussian_of(held.x, 400), untrained)]
+
+
+class TagReader(M.Classifier):
+    """A network that says which tags an image has."""
+
+    def step(self, batch):
+        loss = nn.functional.binary_cross_entropy_with_logits(self.net(batch["x"]), batch["tags"])
+        self.opt.zero_grad()
+        loss.backward()
+        self.opt.step()
+        return {"loss": loss.detach()}
+
+
+def readers_of_sentences():
+    """Right reports found beyond guessing, by a reader taught on nodules, one on a Gaussian, one untaught."""
+    lesson, held = cohorts.load("nodules", "val", n=2000), cohorts.load("nodules", "test", n=300)
+    tags, told = (reports.describe(cohort).tags for cohort in (lesson, held))
+
+    def found(x, steps):
+        torch.manual_seed(0)
+        method = TagReader(N.Encoder((1, 32, 32), 12, 16))
+        if steps:
+            fit(method, {"x": x, "tags": tags.float()}, steps=steps, precision="float32")
+        return metrics.beyond_guessing(reports.r_precision(N.batched(method.net.eval(), held.x), told), 0.05)
+
+    return [found(lesson.x, 600), found(gaussian_of(lesson.x, 2000), 60), found(lesson.x, 0)]
 
 
 def judges(request, moved=False):
@@ -166,6 +239,22 @@ def test_real_data_pass_a_gaussian_and_an_untrained_network_fail(request, name):
     assert not gate.holds(untrained), untrained
 
 
+def test_a_circle_does_not_pass_for_its_modes(ring):
+    """A generator that finds the ring and no mode fails; one that serves a single mode passes: others count modes."""
+    train, held, _ = ring
+    modes, gate = held.truth["modes"], GATES["nearer-than-a-circle"]
+    angle = torch.rand(4000, generator=torch.Generator().manual_seed(0)) * 2 * torch.pi
+    circle = 2 * torch.stack([angle.cos(), angle.sin()], 1)
+    assert metrics.over_a_circle(circle, train.x, modes, 0.3) == pytest.approx(1, abs=0.1)
+    assert not gate.holds(metrics.over_a_circle(circle, train.x, modes, 0.3))
+    share = 16 / math.pi * math.asin(0.075)  # of the circle: 8 arcs, each of 4 asin(0.3 / 2 / 2) of 2 pi
+    assert metrics.over_a_circle(modes, train.x, modes, 0.3) == pytest.approx(1 / share, rel=0.05)
+    assert gate.holds(metrics.over_a_circle(modes[:1] + 0.29, train.x, modes, 0.42))
+    assert metrics.over_a_circle(modes[:1] + 0.3, train.x, modes, 0.42) == 0
+    with pytest.raises(ValueError, match="is this a ring"):
+        metrics.over_a_circle(held.x, train.x, 100 * modes, 0.3)
+
+
 def test_missing_digits_and_repeated_images_do_not_pass(digits, reader, yardstick):
     train, held, gaussian, _ = digits
     half = len(held) // 2
@@ -180,6 +269,19 @@ def test_missing_digits_and_repeated_images_do_not_pass(digits, reader, yardstic
     mixed = torch.cat([other.x[: half // 2], gaussian[: half // 2]])
     assert not legible.holds(metrics.legible(reader, mixed, real.x))
     assert metrics.legible(reader, held.x, held.x) == pytest.approx(1)
+
+
+def test_one_image_a_class_and_classes_mixed_up_are_not_varied_within_a_class(request, digits):
+    train = digits[0]
+    gate, (images, asked) = GATES["varied-within-a-class"], classed(request)[0]
+    one_each = torch.cat([train.x[train["label"] == digit][:1] for digit in range(10)])
+    assert not gate.holds(within(request, (one_each[asked], asked)))  # read as asked each time
+    assert not gate.holds(within(request, (images, asked.roll(37))))
+    collapsed = images.clone()  # five classes of ten
+    collapsed[asked < 5] = one_each[asked[asked < 5]]
+    assert within(request, (collapsed, asked)) < 0.7 * within(request, (images, asked))
+    with pytest.raises(ValueError, match="class 9 has no images"):
+        within(request, (images[asked != 9], asked[asked != 9]))
 
 
 def test_a_sorted_cohort_and_few_images_give_the_same_answer(digits, yardstick):

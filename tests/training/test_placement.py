@@ -49,13 +49,10 @@ def test_optimizers_with_a_past_keep_it():
 
 
 def test_layers_decide_and_not_the_shape_of_weights(monkeypatch):
-    """Stacked dense layers have 3-D weights and minibatch discrimination a 4-D one, but nothing convolves."""
+    """The weight of minibatch discrimination is 3-D, as that of a convolution may be, but nothing convolves."""
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
-    D = nn.Sequential(
-        networks.StackedMLP(2, 2, 4, 8, 1), networks.MinibatchDiscrimination(4, 3, 2, stack=2),
-        networks.StackedMLP(2, 7, 1, depth=0),
-    )  # fmt: skip
-    method = GAN(networks.StackedMLP(2, 2, 2, 8, 1), D)
+    D = nn.Sequential(networks.MLP(2, 4, 8, 1), networks.MinibatchDiscrimination(4, 3, 2), nn.Linear(7, 1))
+    method = GAN(networks.MLP(2, 2, 8, 1), D)
     place(method, torch.device("cpu"))
     assert D[1].T.is_contiguous()
     assert fit(method, {"x": torch.randn(20, 2)}, steps=1, batch_size=4).precision == "float32"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from medgan_lib.cohorts.cohort import Cohort
 
@@ -69,6 +70,27 @@ def describe(cohort: Cohort, seed: int = 0) -> Reports:
     columns = [value == k for value, names in groups for k in range(len(names))]
     columns += [side[:, axis] == sign for axis in range(2) for sign in (-1, 1)]
     return Reports(sentences, torch.stack(columns, 1))
+
+
+def r_precision(score: Tensor, tags: Tensor, order: Tensor | None = None, *, others: int = 19, seed: int = 0) -> float:
+    """How often the right report fits an image best, among ``others`` that say something else.
+
+    ``score`` (n, k) are a reader's logits for the tags of n images, ``tags`` (n, k) bool those of n reports; report
+    ``order[i]`` is the right one of image i (by default i). A report fits as well as its tags are likely together,
+    each by itself. The others are drawn anew for each image, by ``seed``, out of those that differ in a tag. Guessing
+    finds 1 / (others + 1). ValueError where there are too few of them.
+    """
+    order = torch.arange(len(score)) if order is None else order
+    score, known = score.double(), tags.double()
+    fits = logsigmoid(score) @ known.T + logsigmoid(-score) @ (1 - known).T
+    generator, found = torch.Generator().manual_seed(seed), 0
+    for i, right in enumerate(order.tolist()):
+        different = torch.nonzero((tags != tags[right]).any(1)).flatten()
+        if len(different) < others:
+            raise ValueError(f"report {right} has only {len(different)} others that differ from it, not {others}")
+        different = different[torch.randperm(len(different), generator=generator)[:others]]
+        found += bool(fits[i, right] > fits[i, different].max())
+    return found / len(score)
 
 
 def place(down: int, right: int) -> str:
