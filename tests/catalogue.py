@@ -64,7 +64,7 @@ def cycle(kind: type[M.CycleGAN], **options) -> M.CycleGAN:
 def auxiliary() -> M.AuxiliaryGAN:
     trunk = nn.Sequential(nn.Conv2d(1, 8, 4, 2, 1), nn.BatchNorm2d(8), nn.LeakyReLU(0.1), nn.Flatten())
     D, C = (nn.Sequential(trunk, nn.Linear(512, outputs)) for outputs in (1, 10))
-    return M.AuxiliaryGAN(generator(), D, C, weight=2.0, ema=0.99, lr_D=1e-4, decay=(1, 9))
+    return M.AuxiliaryGAN(generator(), D, C, ema=0.99, lr_D=1e-4, decay=(1, 9))
 
 
 def infogan() -> M.InfoGAN:
