@@ -61,6 +61,12 @@ def cycle(kind: type[M.CycleGAN], **options) -> M.CycleGAN:
     return kind(*(N.UNet(width=4) for _ in "BA"), *(N.PatchCritic(width=4) for _ in "BA"), **options)
 
 
+def auxiliary() -> M.AuxiliaryGAN:
+    trunk = nn.Sequential(nn.Conv2d(1, 8, 4, 2, 1), nn.BatchNorm2d(8), nn.LeakyReLU(0.1), nn.Flatten())
+    D, C = (nn.Sequential(trunk, nn.Linear(512, outputs)) for outputs in (1, 10))
+    return M.AuxiliaryGAN(generator(), D, C, ema=0.99, lr_D=1e-4, decay=(1, 9))
+
+
 def infogan() -> M.InfoGAN:
     codes = M.Codes((10,), 2)
     return M.InfoGAN(N.Generator(SHAPE, 16, 8), critic(), encoder(codes.outputs), codes, ema=0.99)
@@ -133,6 +139,7 @@ CATALOGUE: dict[str, Case] = {
         lambda: {"x": image(8, 1, 32)},
     ),
     "UniformGAN": Case(lambda: M.UniformGAN(generator(), critic(), ema=0.99), lambda: {"x": image(8)}),
+    "AuxiliaryGAN": Case(auxiliary, lambda: {"x": image(8), "label": label(8, 10)}),
     "UnrolledGAN": Case(lambda: M.UnrolledGAN(N.MLP(2, 2, 16), N.MLP(2, 1, 16), k=3), in_the_plane),
     "InfoGAN": Case(infogan, lambda: {"x": image(8)}),
     "InfoGAN, one trunk": Case(infogan_shared, lambda: {"x": image(8)}),

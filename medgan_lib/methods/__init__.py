@@ -2,6 +2,7 @@
 
 from medgan_lib.methods.adversarial_segmentation import AdversarialSegmentation
 from medgan_lib.methods.anogan import AnomalyScores, FAnoGAN, anomaly_scores, latent_search
+from medgan_lib.methods.auxiliary import AuxiliaryGAN
 from medgan_lib.methods.base import Method
 from medgan_lib.methods.bigan import BiGAN
 from medgan_lib.methods.classifier import Classifier
@@ -27,6 +28,7 @@ __all__ = [
     "SRGAN",
     "AdversarialSegmentation",
     "AnomalyScores",
+    "AuxiliaryGAN",
     "Band",
     "BiGAN",
     "Classifier",

@@ -103,6 +103,7 @@ SAMPLED: dict[str, Callable] = {
     "GAN": lambda gan: gan.sample(5),
     "GAN dense": lambda gan: gan.sample(5),
     "UniformGAN": lambda gan: gan.sample(5),
+    "AuxiliaryGAN": lambda gan: gan.sample(5),
     "InfoGAN": lambda gan: gan.sample(5),
     "BiGAN": lambda gan: gan.sample(5),
     "LAPGAN": lambda gan: gan.sample_levels(5),

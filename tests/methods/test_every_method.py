@@ -47,6 +47,7 @@ def convolution(channels: int = 1) -> nn.Module:
 HEAVY: dict[str, tuple[Callable[[], methods.Method], Callable]] = {
     "GAN.sample": (lambda: made("GAN"), lambda m, x, **o: m.sample(5, **o)),
     "UniformGAN.sample": (lambda: made("UniformGAN"), lambda m, x, **o: m.sample(5, **o)),
+    "AuxiliaryGAN.sample": (lambda: made("AuxiliaryGAN"), lambda m, x, **o: m.sample(5, **o)),
     "ConditionalGAN.sample": (
         lambda: made("ConditionalGAN of classes"), lambda m, x, **o: m.sample(x.new_zeros(5).long(), **o)
     ),
