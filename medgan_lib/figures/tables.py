@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 MISSING = "–"
+SHORT = 10  # seconds
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,7 +73,8 @@ def table(
         rows: values are numbers, texts, or None for what was not measured (a dash). Columns come in the order in which
             they first appear; the unit belongs into the name of a column.
         formats: how to write the numbers of a column, as in ``format``: ``{"Dice": ".2f", "share": ".0%"}``; three
-            significant digits for all others.
+            significant digits for all others. Below ten, "seconds" only say so: at that length they tell how busy the
+            machine was.
         best: "low" or "high" for columns whose best value is to be marked (bold, in plain text by a star); equal
             values as they are shown are marked together.
         caption: a line above.
@@ -94,6 +96,8 @@ def table(
             return value
         if value is None or math.isnan(float(value)):
             return MISSING
+        if column == "seconds" and 0 <= float(value) < SHORT:
+            return f"< {SHORT}"
         shown = format(float(value), formats[column]) if column in formats else rounded(float(value))
         return shown.removeprefix("-") if not shown.strip("-0.%") else shown  # no minus before a zero
 

@@ -58,3 +58,13 @@ def test_numbers_of_all_kinds_read_well() -> None:
     values = [12345.4, -0.0001, np.float32("nan"), torch.tensor(float("nan")), 0.01234, 3]
     made = figures.table({"a": dict(zip("uvwxyz", values, strict=True))}, formats={"v": ".2f"})
     assert made.rows == (("a", ("12345", "0.00", "–", "–", "0.0123", "3")),)
+
+
+def test_short_times_say_no_more_than_that():
+    """Two runs of a few seconds look alike, however busy the machine was; longer ones are numbers."""
+    rows = {"a": {"seconds": 0.4, "Tflop": 0.4}, "b": {"seconds": 9.99}, "c": {"seconds": 12.3}, "d": {"seconds": None}}
+    shown = str(figures.table(rows, formats={"seconds": ".0f"}))
+    assert shown.count("< 10") == 2 and " 12" in shown and "0.4" in shown
+    again = {"a": {"seconds": 1.4, "Tflop": 0.4}, "b": {"seconds": 0.0}, "c": {"seconds": 12.3}, "d": {"seconds": None}}
+    assert shown == str(figures.table(again, formats={"seconds": ".0f"}))
+    assert "&lt; 10" in figures.table(rows)._repr_html_()

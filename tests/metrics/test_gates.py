@@ -89,7 +89,7 @@ def grid():
 def measured(request, gate):
     """What the gate measures of real data, of a Gaussian and of an untrained network, in this order."""
     match gate:
-        case "better-than-a-gaussian":
+        case "better-than-a-gaussian" | "convolutional-better-than-a-gaussian":
             train, held, gaussian, untrained = request.getfixturevalue("digits")
             judge, half = request.getfixturevalue("yardstick"), len(held) // 2
             sets = (held.x[half:], gaussian[half:], untrained[half:])
