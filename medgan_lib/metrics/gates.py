@@ -8,6 +8,7 @@ a Gaussian with their mean and covariance and an untrained network fail. None of
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -173,3 +174,16 @@ def over_a_circle(samples: Tensor, data: Tensor, modes: Tensor, within: float) -
 def beyond_guessing(accuracy: float, chance: float) -> float:
     """(accuracy − chance) / (1 − chance): 0 for who guesses, 1 for who is always right. ``chance`` is below 1."""
     return (accuracy - chance) / (1 - chance)
+
+
+def or_failed(failed: float, measure: Callable[..., float], *of: object) -> float:
+    """``measure(*of)``; where the judge is none (after a very short training, say) ``failed``, with the reason printed.
+
+    A gate then fails and says why, and the chapter goes on. ``failed`` is the worst value that the gate can have. Only
+    ValueError, with which measures refuse a judge or images, is taken so; everything else is raised.
+    """
+    try:
+        return measure(*of)
+    except ValueError as reason:
+        print(reason)
+        return failed

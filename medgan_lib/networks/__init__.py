@@ -23,6 +23,7 @@ from medgan_lib.networks.progan import ProCritic, ProGenerator
 from medgan_lib.networks.progressive import GrowingCritic, GrowingGenerator
 from medgan_lib.networks.pyramid import BandCritic, BandGenerator
 from medgan_lib.networks.segmenter import Segmenter
+from medgan_lib.networks.shift import Shift
 from medgan_lib.networks.superresolution import SuperResolver
 from medgan_lib.networks.text import TextEncoder, Vocabulary
 from medgan_lib.networks.translators import (
@@ -62,6 +63,7 @@ __all__ = [
     "ResNetTranslator",
     "ResizeConv",
     "Segmenter",
+    "Shift",
     "SuperResolver",
     "TextEncoder",
     "UNet",

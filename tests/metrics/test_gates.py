@@ -338,3 +338,17 @@ def sure_of_what_is_bright():
     with torch.no_grad():
         net[1].weight[:] = torch.linspace(-1, 1, 10)[:, None]
     return net
+
+
+def test_a_measure_without_a_judge_fails_its_gate_and_says_why(capsys):
+    def refuses():
+        raise ValueError("the judge is none")
+
+    assert metrics.or_failed(0.0, refuses) == 0.0
+    assert "the judge is none" in capsys.readouterr().out
+    assert metrics.or_failed(0.0, lambda a, b: a + b, 1, 2) == 3
+
+
+def test_a_measure_that_breaks_is_not_taken_for_a_failed_gate():
+    with pytest.raises(ZeroDivisionError):
+        metrics.or_failed(0.0, lambda: 1 / 0)
