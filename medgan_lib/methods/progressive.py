@@ -20,8 +20,10 @@ class ProgressiveGAN(GAN):
 
     ``drift`` E[D(x)^2] is added to what D minimises (0.001 in the paper; "loss_D" is without it), so that D's values,
     of which only differences count, stay near 0. With ``pixels`` > 0 an update at resolution r uses pixels // r images
-    at most: minibatches become smaller as images become larger, as in the authors' code. Raises ValueError for
-    hold < 1, fade < 0, drift < 0, 0 < pixels < the full size, or players that grow differently.
+    at most: minibatches become smaller as images become larger, as in the authors' code. R1 of `GAN`, where it has a
+    weight, enters at every ``lazy``-th step only, with ``lazy`` times the weight (Karras et al. 2020, App. B): the same
+    force on average for a fraction of the work. Raises ValueError for hold < 1, fade < 0, drift < 0, lazy < 1,
+    0 < pixels < the full size, or players that grow differently.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class ProgressiveGAN(GAN):
         hold: int,
         drift: float = 0.0,
         pixels: int = 0,
+        lazy: int = 1,
         **options,
     ) -> None:
         if (G.shape, G.resolutions) != (D.shape, D.resolutions):
@@ -44,8 +47,11 @@ class ProgressiveGAN(GAN):
             raise ValueError(f"drift must be 0 or more, not {drift}")
         if pixels and pixels < G.resolutions[-1]:
             raise ValueError(f"pixels must be 0 or at least {G.resolutions[-1]}, one image, not {pixels}")
+        if lazy < 1:
+            raise ValueError(f"lazy must be at least 1, not {lazy}")
         super().__init__(G, D, objective, **options)
         self.fade, self.hold, self.drift, self.pixels = fade, hold, drift, pixels
+        self.lazy, self.gamma = lazy, self.r1
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))
         self.register_load_state_dict_post_hook(ProgressiveGAN._read)
         self._read()
@@ -72,6 +78,11 @@ class ProgressiveGAN(GAN):
         self.done += 1
         state = {"resolution": resolution, "alpha": alpha}
         return losses | {name: batch["x"].new_full((), value) for name, value in state.items()}
+
+    def update_D(self, x: Tensor, *y: Tensor) -> dict[str, Tensor]:
+        """`GAN.update_D`, with R1 when it is due."""
+        self.r1 = 0.0 if self._done % self.lazy else self.lazy * self.gamma
+        return super().update_D(x, *y)
 
     def judge(self, x: Tensor, fake: Tensor, *y: Tensor) -> tuple[Tensor, Tensor]:
         """As in `GAN`; beside it, what ``drift`` adds to the gradients of D.

@@ -104,16 +104,16 @@ def test_one_stage_equals_the_fixed_network(objective):
     assert same(growing.G, fixed.G) and same(growing.D, fixed.D) and same(growing.G_ema, fixed.G_ema)
 
 
-@pytest.mark.parametrize("objective", ["gan-ma", "wgan-gp"])
-def test_resumes_in_the_middle_of_a_fade(tmp_path, objective):
+@pytest.mark.parametrize("options", [{"objective": "gan-ma", "r1": 0.1, "lazy": 3}, {"objective": "wgan-gp"}])
+def test_resumes_in_the_middle_of_a_fade(tmp_path, options):
     data = {"x": torch.randn(20, 3, 16, 16).clamp(-1, 1)}
     settings = {"batch_size": 4, "seed": 5, "precision": "float32"}
-    whole = training.fit(progressive(objective=objective), data, steps=11, **settings)
+    whole = training.fit(progressive(**options), data, steps=11, **settings)
     for stop in (4, 9):  # alpha 0.5 at 8 pixels, and 0.75 at 16
         path = tmp_path / f"{stop}.pt"
-        part = training.fit(progressive(objective=objective), data, steps=stop, checkpoint=path, **settings)
+        part = training.fit(progressive(**options), data, steps=stop, checkpoint=path, **settings)
         assert part.method.G.alpha < 1
-        rest = training.fit(progressive(seed=1, objective=objective), data, steps=11, checkpoint=path, **settings)
+        rest = training.fit(progressive(seed=1, **options), data, steps=11, checkpoint=path, **settings)
         assert same(rest.method, whole.method)
         assert all(torch.equal(rest.history[k], whole.history[k]) for k in whole.history)
         assert torch.equal(rest.method.sample(3, torch.Generator().manual_seed(0)),
@@ -168,6 +168,24 @@ def test_drift_joins_the_loss(per_sample):
     assert not torch.allclose(plain.D.dense.weight.grad, expected)
 
 
+def test_lazy_r1_is_due_at_every_third_step_and_three_times_as_strong():
+    method = progressive(hold=99, r1=0.2, lazy=3)
+    for step in range(7):
+        x, z = torch.randn(6, 3, 4, 4), torch.randn(6, 6)
+        method.noise = lambda n, generator=None, z=z: z
+        real = x.clone().requires_grad_(True)
+        loss = F.softplus(-method.D(real)).mean() + F.softplus(method.D(method.G(z))).mean()
+        if step % 3 == 0:
+            (slope,) = torch.autograd.grad(method.D(real).sum(), real, create_graph=True)
+            loss = loss + 3 * 0.2 / 2 * slope.square().flatten(1).sum(1).mean()
+        (expected,) = torch.autograd.grad(loss, method.D.dense.weight)
+        kept = copy.deepcopy(method.D.state_dict())
+        method.update_D(x)
+        torch.testing.assert_close(method.D.dense.weight.grad, expected)
+        method.D.load_state_dict(kept)
+        method.step({"x": torch.randn(6, 3, 16, 16)})
+
+
 def test_minibatches_shrink_as_images_grow():
     seen = []
     method = progressive(fade=1, hold=1, pixels=32, n_critic=2)
@@ -182,6 +200,8 @@ def test_minibatches_shrink_as_images_grow():
 def test_progressive_refuses():
     with pytest.raises(ValueError, match="drift must be 0 or more"):
         progressive(drift=-1.0)
+    with pytest.raises(ValueError, match="lazy must be at least 1"):
+        progressive(lazy=0)
     with pytest.raises(ValueError, match="pixels must be 0 or at least 16"):
         progressive(pixels=8)
     with pytest.raises(ValueError, match=r"G grows over .* D over"):
