@@ -107,7 +107,7 @@ def measured(request, gate):
             return rulers()
         case "reader-finds-the-sentence":
             return readers_of_sentences()
-        case "digits-read-as-asked":
+        case "digits-read-as-asked" | "encoder-inverts":
             _, held, gaussian, untrained = request.getfixturevalue("digits")
             reader, asked = request.getfixturevalue("reader"), torch.arange(len(held)) % 10
             kinds = ((held.x, held["label"]), (gaussian, asked), (untrained, asked))
