@@ -82,7 +82,7 @@ def notebook(browser, lab: str):
 
     context.route("**/*", route)
     page = context.new_page()
-    page.set_default_timeout(40_000)
+    page.set_default_timeout(120_000)
     page.goto(lab)
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     page.get_by_role("menuitem", name="Run", exact=True).click()
