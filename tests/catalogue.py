@@ -95,6 +95,11 @@ def segmenting_dann() -> M.DANN:
     return M.DANN(extractor, nn.Conv2d(8, 4, 1), N.PatchCritic(8, width=4, stages=1), lam=0.1, rise=100)
 
 
+def normalised_dann() -> M.DANN:
+    H = nn.Sequential(nn.Conv2d(3, 8, 5), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten())
+    return M.DANN(H, nn.Linear(72, 10), nn.Linear(72, 1), rise=9, anneal=9, by_domain=True)
+
+
 def semi_supervised(similarities: int = 0, **options) -> M.SemiSupervisedGAN:
     return M.SemiSupervisedGAN(generator(), N.ClassCritic(SHAPE, 10, 8, similarities=similarities), **options)
 
@@ -185,6 +190,13 @@ CATALOGUE: dict[str, Case] = {
     "DANN": Case(
         lambda: M.DANN(encoder(16, (3, 16, 16)), nn.Linear(16, 10), N.MLP(16, 1, 16, 2), rise=100),
         lambda: {"x": image(8, 3), "label": label(8, 10), "target": image(8, 3)},
+    ),
+    "DANN by domain": Case(
+        normalised_dann, lambda: {"x": image(8, 3), "label": label(8, 10), "target": image(8, 3)}
+    ),
+    "LabelsOnly": Case(
+        lambda: M.LabelsOnly(encoder(16, (3, 16, 16)), nn.Linear(16, 10), anneal=9),
+        lambda: {"x": image(8, 3), "label": label(8, 10)},
     ),
     "DANN of segmentation": Case(
         segmenting_dann, lambda: {"x": image(4), "label": label(4, 4, 16, 16), "target": image(4)}

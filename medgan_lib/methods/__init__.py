@@ -9,7 +9,7 @@ from medgan_lib.methods.classifier import Classifier
 from medgan_lib.methods.conditional import ConditionalGAN
 from medgan_lib.methods.contrastive import Contrastive
 from medgan_lib.methods.cyclegan import CycleGAN, DiscoGAN, DualGAN
-from medgan_lib.methods.dann import DANN, Primary
+from medgan_lib.methods.dann import DANN, LabelsOnly, Primary
 from medgan_lib.methods.gan import GAN, DiscriminatorOnly
 from medgan_lib.methods.infogan import Codes, InfoGAN
 from medgan_lib.methods.landmarks import LandmarkDetector
@@ -42,6 +42,7 @@ __all__ = [
     "FAnoGAN",
     "FeatureMaps",
     "InfoGAN",
+    "LabelsOnly",
     "LandmarkDetector",
     "Method",
     "Pix2Pix",

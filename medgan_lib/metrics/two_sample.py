@@ -87,19 +87,23 @@ def _near_duplicates(x: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
     return connected_components(links, directed=False)[1]
 
 
-def told_apart(source: Tensor, target: Tensor, seed: int = 0) -> float:
+def told_apart(source: Tensor, target: Tensor, seed: int = 0, judge: str = "rbf") -> float:
     """Accuracy of a *new* domain classifier on samples that it was not trained on; 0.5 is chance.
 
-    A support vector machine with a Gaussian kernel on standardised features, trained on one half of ``source`` (n, d)
-    and ``target`` (m, d) and tested on the other; the larger set is cut, so that both domains count the same. Samples
-    must be of different subjects. It is not `metrics.two_sample_test`, which keeps samples that lie close together in
-    one half: features of a classifier lie in tight clusters, a class each, and would all be kept together.
-    Raises ValueError for matrices of unequal width, fewer than 10 samples, or values that are not finite.
+    A support vector machine on standardised features, trained on one half of ``source`` (n, d) and ``target`` (m, d)
+    and tested on the other; the larger set is cut, so that both domains count the same. ``judge``: "rbf" for a Gaussian
+    kernel, or "linear" for a plane, as in Ganin et al. 2016. Samples must be of different subjects. It is not
+    `metrics.two_sample_test`, which keeps samples that lie close together in one half: features of a classifier lie in
+    tight clusters, a class each, and would all be kept together.
+    Raises ValueError for another judge, matrices of unequal width, fewer than 10 samples, or values that are not finite.
     """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import SVC
+    from sklearn.svm import SVC, LinearSVC
 
+    judges = {"rbf": SVC, "linear": lambda: LinearSVC(C=0.01, dual=False)}
+    if judge not in judges:
+        raise ValueError(f"the judge must be one of {', '.join(judges)}, not {judge!r}")
     if source.ndim != 2 or target.ndim != 2 or source.shape[1] != target.shape[1]:
         raise ValueError(f"features must be (n, d) and (m, d), not {tuple(source.shape)} and {tuple(target.shape)}")
     n = min(len(source), len(target)) // 2
@@ -110,14 +114,14 @@ def told_apart(source: Tensor, target: Tensor, seed: int = 0) -> float:
     if not (S.isfinite().all() and T.isfinite().all()):
         raise ValueError("features have values that are not finite (NaN or infinity)")
     domain = torch.arange(2).repeat_interleave(n).numpy()
-    judge = make_pipeline(StandardScaler(), SVC()).fit(torch.cat([S[:n], T[:n]]).numpy(), domain)
-    return float((judge.predict(torch.cat([S[n:], T[n:]]).numpy()) == domain).mean())
+    trained = make_pipeline(StandardScaler(), judges[judge]()).fit(torch.cat([S[:n], T[:n]]).numpy(), domain)
+    return float((trained.predict(torch.cat([S[n:], T[n:]]).numpy()) == domain).mean())
 
 
-def proxy_a_distance(source: Tensor, target: Tensor, seed: int = 0) -> float:
+def proxy_a_distance(source: Tensor, target: Tensor, seed: int = 0, judge: str = "rbf") -> float:
     """2 (1 - 2 e), e the error of the new domain classifier of `told_apart`, whose arguments and errors are these.
 
     0: nothing tells the domains apart; 2: every sample can be told. An e above chance counts as chance.
-    Source: Ben-David et al. 2010; Ganin et al. 2016 estimate it like this, with a linear classifier.
+    Source: Ben-David et al. 2010; Ganin et al. 2016 estimate it with a linear judge.
     """
-    return max(0.0, 4 * told_apart(source, target, seed) - 2)
+    return max(0.0, 4 * told_apart(source, target, seed, judge) - 2)

@@ -12,6 +12,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from medgan_lib.cohorts.cohort import SPLITS, Cohort
 from medgan_lib.cohorts.simulated import digits
@@ -52,6 +53,20 @@ def mnist(
     return _on_photos("mnist_on_photos", load(split, size=size, n=n, seed=seed), 70_000, textured)
 
 
+def patches(split: str, n: int, *, size: int = digits.NATIVE, seed: int = 0, textured: bool = False) -> Tensor:
+    """``n`` patches (n, 3, size, size) in [-1, 1] without digits, drawn by ``seed`` with repetition from a split's tiles.
+
+    ``(x - patch).abs() - 1`` puts a digit x in [-1, 1] on one: |digit - patch|, as `load` does. ``textured`` as there.
+    """
+    _check(textured, "digits_on_photos")
+    tiles, rng = _tiles(textured)[split], np.random.default_rng([*b"patches", seed])
+    if textured:
+        places = rng.choice(_textured(split, _size(size)), n)
+    else:
+        places = rng.integers(0, (len(tiles), *(TILE - size + 1,) * 2), (n, 3))
+    return torch.from_numpy(_cut(tiles, places, size)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
 def _size(size: int | None, name: str = "digits_on_photos") -> int:
     size = size or digits.NATIVE
     if not digits.NATIVE <= size <= TILE:
@@ -73,11 +88,8 @@ def _on_photos(name: str, single: Cohort, total: int, textured: bool) -> Cohort:
         places = places[(draw[:, 0] * len(places)).astype(np.int64)]
     else:
         places = (draw * (len(tiles), *(TILE - size + 1,) * 2)).astype(np.int64)
-    tile, row, column = places.T[:, :, None, None]
-    steps = np.arange(size)
-    patches = tiles[tile, row + steps[:, None], column + steps]
     digit = single.to_units(single.x).round().to(torch.int16)
-    x = (digit - torch.from_numpy(patches).permute(0, 3, 1, 2).to(torch.int16)).abs().float() / 127.5 - 1
+    x = (digit - torch.from_numpy(_cut(tiles, places, size)).permute(0, 3, 1, 2).to(torch.int16)).abs().float() / 127.5 - 1
     patches_of = "textured patches of five" if textured else "patches of four"
     return Cohort(
         name=name,
@@ -90,6 +102,13 @@ def _on_photos(name: str, single: Cohort, total: int, textured: bool) -> Cohort:
         classes=single.classes,
         note=f"{single.note}, blended with {patches_of} photographs (as MNIST-M)",
     )
+
+
+def _cut(tiles: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
+    """The patches (n, size, size, 3) at ``places`` (n, 3): tile, upper row and left column."""
+    tile, row, column = places.T[:, :, None, None]
+    steps = np.arange(size)
+    return tiles[tile, row + steps[:, None], column + steps]
 
 
 @cache
