@@ -89,7 +89,7 @@ class LabelsOnly(Method):
         return Primary(self.H, self.C).train(self.training)
 
     def descend(self, loss: Tensor) -> None:
-        """One update of all networks, each weight along its own gradient. Steps are counted in the optimizer's groups."""
+        """One update of all networks, each weight along its own gradient. The optimizer's groups count the steps."""
         for group in self.opt.param_groups:
             done = group["updates"] = group.get("updates", 0)
             group["lr"] = self.lr * (annealed(min(done / self.anneal, 1.0)) if self.anneal else 1.0)

@@ -95,7 +95,7 @@ def told_apart(source: Tensor, target: Tensor, seed: int = 0, judge: str = "rbf"
     kernel, or "linear" for a plane, as in Ganin et al. 2016. Samples must be of different subjects. It is not
     `metrics.two_sample_test`, which keeps samples that lie close together in one half: features of a classifier lie in
     tight clusters, a class each, and would all be kept together.
-    Raises ValueError for another judge, matrices of unequal width, fewer than 10 samples, or values that are not finite.
+    Raises ValueError for another judge, matrices of unequal width, fewer than 10 samples, or values that aren't finite.
     """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -136,6 +136,10 @@ def measured(request, gate):
             noise = torch.randn(5000, 2, generator=torch.Generator().manual_seed(1))
             cloud = train.x.mean(0) + noise @ root.T
             return [metrics.over_chance(made, train.x, modes, sigma) for made in (held.x, cloud, untrained)]
+        case "source-is-read":
+            return [metrics.beyond_guessing(value, 0.1) for value in judges(request, moved=True)]
+        case "target-can-be-read":
+            return [metrics.beyond_guessing(value, 0.1) for value in readers_of_photographs()]
         case "judge-reads":
             return [metrics.beyond_guessing(value, 0.1) for value in judges(request)]
         case "game-is-on":
@@ -207,6 +211,21 @@ def judges(request, moved=False):
         return (N.batched(net.eval(), held.x).argmax(1) == held["label"]).double().mean().item()
 
     return [right(taught), right(fooled.net), right(untaught.net)]
+
+
+def readers_of_photographs():
+    """Accuracies on held-out digits on photographs: taught on such, taught on a Gaussian of them, untaught."""
+    photos = {split: cohorts.load("digits_on_photos", split, size=32, textured=True) for split in ("train", "test")}
+    train, held = map(shuffled, photos.values())
+
+    def right(x, steps):
+        torch.manual_seed(0)
+        method = M.Classifier(N.Encoder((3, 32, 32), 10, 24))
+        if steps:
+            fit(method, {"x": x, "label": train["label"]}, steps=steps, precision="float32")
+        return (N.batched(method.net.eval(), held.x).argmax(1) == held["label"]).double().mean().item()
+
+    return [right(train.x, 800), right(gaussian_of(train.x, len(train)), 60), right(train.x, 0)]
 
 
 def games(request):

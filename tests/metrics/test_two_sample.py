@@ -69,6 +69,21 @@ def test_proxy_a_distance_at_its_ends():
     assert proxy_a_distance(a, b + torch.tensor([1.0, 0, 0])) == pytest.approx(4 * 0.69 - 2, abs=0.3)  # Phi(1/2)
 
 
+def test_what_a_plane_cannot_tell_a_curved_border_can():
+    """A shift of the mean is told by both judges, a shell around a cloud by the one with a Gaussian kernel alone."""
+    draw = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 400, 3, generator=draw)
+    shell = 3 * b / b.norm(dim=1, keepdim=True)
+    shifted = b + torch.tensor([1.0, 0, 0])
+    for judge in ("rbf", "linear"):
+        assert told_apart(a, shifted, judge=judge) == pytest.approx(0.69, abs=0.08)  # Phi(1/2)
+        assert proxy_a_distance(a, b + 20, judge=judge) == 2
+    assert told_apart(a, shell) > 0.9
+    assert abs(told_apart(a, shell, judge="linear") - 0.5) < 0.1
+    with pytest.raises(ValueError, match="the judge must be one of rbf, linear, not 'forest'"):
+        told_apart(a, b, judge="forest")
+
+
 def test_domains_are_told_apart_by_samples_that_were_not_learnt():
     """Tight clusters, such as features of a classifier, are no obstacle; and nothing is known of what is random."""
     draw = torch.Generator().manual_seed(0)

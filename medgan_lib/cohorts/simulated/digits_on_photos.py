@@ -54,7 +54,7 @@ def mnist(
 
 
 def patches(split: str, n: int, *, size: int = digits.NATIVE, seed: int = 0, textured: bool = False) -> Tensor:
-    """``n`` patches (n, 3, size, size) in [-1, 1] without digits, drawn by ``seed`` with repetition from a split's tiles.
+    """``n`` patches (n, 3, size, size) in [-1, 1] without digits, drawn by ``seed`` from a split's tiles, with repetition.
 
     ``(x - patch).abs() - 1`` puts a digit x in [-1, 1] on one: |digit - patch|, as `load` does. ``textured`` as there.
     """
@@ -89,7 +89,8 @@ def _on_photos(name: str, single: Cohort, total: int, textured: bool) -> Cohort:
     else:
         places = (draw * (len(tiles), *(TILE - size + 1,) * 2)).astype(np.int64)
     digit = single.to_units(single.x).round().to(torch.int16)
-    x = (digit - torch.from_numpy(_cut(tiles, places, size)).permute(0, 3, 1, 2).to(torch.int16)).abs().float() / 127.5 - 1
+    patch = torch.from_numpy(_cut(tiles, places, size)).permute(0, 3, 1, 2)
+    x = (digit - patch.to(torch.int16)).abs().float() / 127.5 - 1
     patches_of = "textured patches of five" if textured else "patches of four"
     return Cohort(
         name=name,

@@ -70,6 +70,21 @@ def test_textured_patches_are_textured_and_of_their_split(split, size):
         assert not any(is_blend(x, digit, tiles) for other, tiles in every.items() if other != split)
 
 
+@pytest.mark.parametrize("textured", [False, True])
+def test_patches_without_digits_put_any_digit_on_a_photograph(textured):
+    found = digits_on_photos.patches("test", 6, seed=3, textured=textured)
+    digit = cohorts.load("digits", "test", n=6).x
+    assert found.shape == (6, 3, 28, 28) and -1 <= found.min() < -0.5 < 0.5 < found.max() <= 1
+    for split, tiles in digits_on_photos._tiles(textured).items():
+        on = grey((digit - found).abs() - 1)
+        same = [is_blend(x, single, tiles) for x, single in zip(on, grey(digit), strict=True)]
+        assert all(same) if split == "test" else not any(same)
+    if textured:
+        assert all(spread(patch) >= digits_on_photos.TEXTURE for patch in grey(found))
+    assert torch.equal(found, digits_on_photos.patches("test", 6, seed=3, textured=textured))
+    assert not torch.equal(found, digits_on_photos.patches("test", 6, seed=4, textured=textured))
+
+
 def test_without_the_switch_many_patches_are_flat_and_nothing_has_changed():
     made, single = (cohorts.load(name, "test", n=60) for name in ("digits_on_photos", "digits"))
     tiles = digits_on_photos._tiles()["test"]
