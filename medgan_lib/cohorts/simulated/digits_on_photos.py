@@ -54,7 +54,7 @@ def mnist(
 
 
 def patches(split: str, n: int, *, size: int = digits.NATIVE, seed: int = 0, textured: bool = False) -> Tensor:
-    """``n`` patches (n, 3, size, size) in [-1, 1] without digits, drawn by ``seed`` from a split's tiles, with repetition.
+    """``n`` patches (n, 3, size, size) in [-1, 1] without digits, drawn by ``seed`` from the tiles of a split.
 
     ``(x - patch).abs() - 1`` puts a digit x in [-1, 1] on one: |digit - patch|, as `load` does. ``textured`` as there.
     """
