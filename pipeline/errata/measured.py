@@ -146,7 +146,7 @@ def _measured_adaptation(deviant: type) -> str:
     from medgan_lib.methods import DANN
 
     def risen(method: type) -> str:
-        dann = method(nn.Identity(), nn.Identity(), nn.Linear(1, 1), lam=1.0, rise=100)
+        dann = method(*(nn.Linear(1, 1) for _ in "HCD"), lam=1.0, rise=100)
         dann.done.fill_(100)
         return short(dann.weight())
 
