@@ -101,7 +101,8 @@ def normalised_dann() -> M.DANN:
 
 
 def semi_supervised(similarities: int = 0, **options) -> M.SemiSupervisedGAN:
-    return M.SemiSupervisedGAN(generator(), N.ClassCritic(SHAPE, 10, 8, similarities=similarities), **options)
+    D = N.ClassCritic(SHAPE, 10, 16, similarities=similarities)
+    return M.SemiSupervisedGAN(N.SoftplusGenerator(SHAPE, 8, 8), D, **options)
 
 
 def super_resolving() -> M.SRGAN:
@@ -207,7 +208,7 @@ CATALOGUE: dict[str, Case] = {
         lambda: semi_supervised(similarities=4, matching=False), partly_labelled
     ),
     "AdversarialSegmentation": Case(
-        lambda: M.AdversarialSegmentation(N.Segmenter(3, 1, width=4, depth=2), N.Critic((4, 16, 24), 4)),
+        lambda: M.AdversarialSegmentation(N.Segmenter(3, 1, width=4, depth=2), N.PatchCritic(4, width=4), ramp=4),
         some_with_masks,
     ),
     "Classifier": Case(lambda: M.Classifier(encoder(10)), lambda: {"x": image(8), "label": label(8, 10)}),

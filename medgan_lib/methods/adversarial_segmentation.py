@@ -19,8 +19,9 @@ class AdversarialSegmentation(Method):
     gives its pixels, as one more channel, to a logit of "this image was labelled", of any shape. Batches hold labelled
     images "x" with "mask" (n, 1, *size), 0 or 1, and unlabelled images "u". ``lam`` weighs the game: S makes E take its
     predictions on unlabelled images for predictions on labelled ones; with lam = 0 there is no game, and E may be None.
-    Both lose by cross-entropy. S gets the loss that does not saturate, as in the paper. ``lr`` and ``betas`` are
-    Adam's. Raises ValueError for a negative lam, or no E with lam > 0.
+    It rises linearly to its value over the first ``ramp`` steps, so that E is no beginner when S listens to it; S
+    itself had better been trained before. Both lose by cross-entropy. S gets the loss that does not saturate, as in the
+    paper. ``lr`` and ``betas`` are Adam's. Raises ValueError for a negative lam or ramp, or no E with lam > 0.
     """
 
     def __init__(
@@ -29,16 +30,20 @@ class AdversarialSegmentation(Method):
         E: nn.Module | None,
         *,
         lam: float = 0.1,
+        ramp: int = 0,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.5, 0.999),
     ) -> None:
         super().__init__()
         if lam < 0:
             raise ValueError(f"lam must be 0 or more, not {lam}")
+        if ramp < 0:
+            raise ValueError(f"ramp must be 0 or more, not {ramp}")
         if lam and E is None:
             raise ValueError("lam > 0 weighs a game, which needs an E")
         self.S, self.E = S, E
-        self.lam, self.lr, self.betas = lam, lr, betas
+        self.lam, self.ramp, self.lr, self.betas = lam, ramp, lr, betas
+        self.register_buffer("updates", torch.zeros(()))
         self.opt_S = adam(S, lr, betas)
         self.opt_E = adam(E, lr, betas) if lam else None
 
@@ -59,11 +64,16 @@ class AdversarialSegmentation(Method):
             with frozen(self.E):
                 game = OBJECTIVES["gan-ma"].generator(self.E(seen(u, unlabelled)))
             history["loss_S"] = game.detach()
-            loss = segmentation + self.lam * game
+            loss = segmentation + self.weight() * game
         self.opt_S.zero_grad()
         loss.backward()
         self.opt_S.step()
         return history
+
+    def weight(self) -> Tensor | float:
+        """What the game weighs in this step: ``lam``, or less while it rises."""
+        self.updates += 1
+        return self.lam * (self.updates / self.ramp).clamp(max=1.0) if self.ramp else self.lam
 
     def update_E(self, x: Tensor, labelled: Tensor, u: Tensor, unlabelled: Tensor) -> dict[str, Tensor]:
         """One descent step of E on -E log E(x, S(x)) - E log(1 - E(u, S(u))), the logits of S given."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
@@ -45,12 +47,16 @@ class SemiSupervisedGAN(Method):
 
     G maps z (n, G.latent) to images. D maps images to K logits, of which D(x) = Z / (Z + 1) is made, and has
     ``features`` (n, f). Batches hold labelled images "x" with their classes "label" (n,), and unlabelled images "u";
-    `cohorts.problems.few_labels.repeated` puts sets of unequal size side by side. ``matching`` True: G descends on
+    `cohorts.problems.few_labels.repeated` puts sets of unequal size side by side. Two minibatches make a step: D
+    learns from the first, and G meets the unlabelled images of the second. ``matching`` True: G descends on
     `feature_matching`; False: on Eq. 2, for which D should have minibatch discrimination. ``weight`` weighs the
-    unsupervised loss: 0 is a classifier of the labelled images, trained by the same updates, and G stays as it is.
-    ``lr`` and ``betas`` are Adam's. Raises ValueError for a negative weight or, with matching, a D without
-    ``features``.
+    unsupervised loss, 1 in the paper's equation and 1/2 in the authors' program; 0 is a classifier of the labelled
+    images, trained by the same updates, and G stays as it is. ``D_ema`` is an exponential moving average of D with
+    decay ``ema``, which classifies. ``lr`` and ``betas`` are Adam's. Raises ValueError for a negative weight, an ema
+    outside [0, 1) or, with matching, a D without ``features``.
     """
+
+    draws = 2
 
     def __init__(
         self,
@@ -58,29 +64,35 @@ class SemiSupervisedGAN(Method):
         D: nn.Module,
         *,
         matching: bool = True,
-        weight: float = 1.0,
-        lr: float = 3e-4,
+        weight: float = 0.5,
+        ema: float = 0.999,
+        lr: float = 3e-3,
         betas: tuple[float, float] = (0.5, 0.999),
     ) -> None:
         super().__init__()
         if weight < 0:
             raise ValueError(f"weight must be 0 or more, not {weight}")
+        if not 0 <= ema < 1:
+            raise ValueError(f"ema must be in [0, 1), not {ema}")
         if matching and not callable(getattr(D, "features", None)):
             raise ValueError(f"{type(D).__name__} has no method features(x), which feature matching needs")
         self.G, self.D = G, D
-        self.matching, self.weight, self.lr, self.betas = matching, weight, lr, betas
+        self.matching, self.weight, self.ema, self.lr, self.betas = matching, weight, ema, lr, betas
         self.opt_D, self.opt_G = adam(D, lr, betas), adam(G, lr, betas)
+        self.D_ema = copy.deepcopy(D).requires_grad_(False)
+        self.register_buffer("updates", torch.zeros(()))
 
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One update of D and one of G. Returns "supervised", "accuracy" on the labelled images of the batch, and
         with weight > 0 "unsupervised" and "loss_G"."""
+        x, label = batch["x"].chunk(2)[0], batch["label"].chunk(2)[0]
         if not self.weight:
-            return self.update_D(batch["x"], batch["label"])
-        u = batch["u"]
+            return self.update_D(x, label)
+        u, others = batch["u"].chunk(2)
         with torch.no_grad():
             fake = self.G(self.noise(len(u)))
-        history = self.update_D(batch["x"], batch["label"], u, fake)
-        return history | self.update_G(u)
+        history = self.update_D(x, label, u, fake)
+        return history | self.update_G(others)
 
     def update_D(self, x: Tensor, label: Tensor, *others: Tensor) -> dict[str, Tensor]:
         """One descent step of D on L_supervised + weight * L_unsupervised; others: unlabelled and generated images."""
@@ -92,10 +104,15 @@ class SemiSupervisedGAN(Method):
             unsupervised = unsupervised_loss(*logits)
             history["unsupervised"] = unsupervised.detach()
             loss = supervised + self.weight * unsupervised
+        self.descend(loss)
+        return history
+
+    def descend(self, loss: Tensor) -> None:
+        """One step of D down the gradient of its loss; its average follows."""
         self.opt_D.zero_grad()
         loss.backward()
         self.opt_D.step()
-        return history
+        self._average()
 
     def judge(self, *parts: Tensor) -> tuple[Tensor, ...]:
         """D on each of several sets of images: in one pass, which is faster, if it looks at each image by itself."""
@@ -119,10 +136,10 @@ class SemiSupervisedGAN(Method):
         return {"loss_G": loss.detach()}
 
     def noise(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """z (n, G.latent) from the standard normal distribution, on G's device."""
+        """z (n, G.latent), each number uniform from 0 to 1 as in the authors' program, on G's device."""
         device = next(self.G.parameters()).device
         where = device if generator is None else generator.device
-        return torch.randn(n, self.G.latent, device=where, generator=generator).to(device)
+        return torch.rand(n, self.G.latent, device=where, generator=generator).to(device)
 
     def sample(
         self, n: int, generator: torch.Generator | None = None, *, device: str | torch.device = "auto"
@@ -133,12 +150,23 @@ class SemiSupervisedGAN(Method):
             return batched(self.G, z).cpu()
 
     def classify(self, x: Tensor, batch_size: int = 256, *, device: str | torch.device = "auto") -> Tensor:
-        """`probabilities` (n, K + 1) of images (n, ...) in evaluation mode, ``batch_size`` at a time, on x's device.
+        """`probabilities` (n, K + 1) of images (n, ...) by the averaged D, in evaluation mode, on x's device.
 
-        D runs on ``device`` as `networks.chosen_device` has it.
+        ``batch_size`` at a time, on ``device`` as `networks.chosen_device` has it.
         """
-        with placed(device, self.D):
-            return probabilities(batched(self.D, x, batch_size))
+        with placed(device, self.D_ema):
+            return probabilities(batched(self.D_ema, x, batch_size))
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """D_ema <- D_ema + (1 - decay) (D - D_ema), where the decay grows as (1 + t) / (10 + t) up to ``ema``."""
+        self.updates += 1
+        weight = (9 / (10 + self.updates)).clamp_min(1 - self.ema)
+        for average, now in zip(self.D_ema.state_dict().values(), self.D.state_dict().values(), strict=True):
+            if average.is_floating_point():
+                average.lerp_(now, weight)
+            else:
+                average.copy_(now)
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {"D": self.opt_D, "G": self.opt_G}

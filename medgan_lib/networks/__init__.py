@@ -5,7 +5,7 @@ samples of two kinds may pass it together.
 """
 
 from medgan_lib.networks.batched import batched, evaluating
-from medgan_lib.networks.classcritic import ClassCritic, GaussianNoise
+from medgan_lib.networks.classcritic import ClassCritic, GaussianNoise, SoftplusGenerator, WeightNormLinear
 from medgan_lib.networks.conditional import (
     ConditionalCritic,
     ConditionalGenerator,
@@ -64,10 +64,12 @@ __all__ = [
     "ResizeConv",
     "Segmenter",
     "Shift",
+    "SoftplusGenerator",
     "SuperResolver",
     "TextEncoder",
     "UNet",
     "Vocabulary",
+    "WeightNormLinear",
     "batched",
     "chosen_device",
     "evaluating",

@@ -52,7 +52,7 @@ class WrongSide(AdversarialSegmentation):
         return super().update_E(u, unlabelled, x, labelled)
 
 
-def dan_gradients_agree(method: AdversarialSegmentation) -> bool:
+def dan_gradients_agree(method: AdversarialSegmentation, weight: float = 0.7) -> bool:
     """Whether S and E got the gradients of their losses, written out here, from one step."""
     data = {name: t.double() for name, t in squares(3, 0).items()} | {"u": squares(4, 1)["x"].double()}
     S, E = copy.deepcopy(method.S), copy.deepcopy(method.E)
@@ -63,7 +63,7 @@ def dan_gradients_agree(method: AdversarialSegmentation) -> bool:
     of_E = torch.autograd.grad(-p.log().mean() - (1 - q).log().mean(), list(E.parameters()))
     inside, mask = labelled.sigmoid(), data["mask"]
     loss = -(mask * inside.log() + (1 - mask) * (1 - inside).log()).mean()
-    loss = loss - method.lam * method.E(views[1]).sigmoid().log().mean()  # the E that has just been updated
+    loss = loss - weight * method.E(views[1]).sigmoid().log().mean()  # the E that has just been updated
     of_S = torch.autograd.grad(loss, list(S.parameters()))
     pairs = zip([*method.S.parameters(), *method.E.parameters()], [*of_S, *of_E], strict=True)
     return all(torch.allclose(p.grad, wanted, rtol=1e-6, atol=1e-12) for p, wanted in pairs)
@@ -71,6 +71,13 @@ def dan_gradients_agree(method: AdversarialSegmentation) -> bool:
 
 def test_segmenter_and_evaluator_descend_on_their_own_loss(in_double_precision) -> None:
     assert dan_gradients_agree(game(lam=0.7))
+
+
+def test_the_weight_of_the_game_rises_and_stays(in_double_precision) -> None:
+    method = game(lam=0.8, ramp=4)
+    for step in range(1, 7):
+        assert dan_gradients_agree(method, min(step / 4, 1) * 0.8), step
+    assert not dan_gradients_agree(game(lam=0.8, ramp=4), 0.8), "the first step has a quarter"
 
 
 @pytest.mark.parametrize("mutant", [GameOnLabelledImages, BlindE, WrongSide])

@@ -76,9 +76,9 @@ def check_untouched() -> None:
     """Neither weights, buffers, gradients, modes nor requires_grad of G and D change, in search, scores and steps."""
     torch.manual_seed(0)
     G, E = Generator((1, 8, 8), 4, width=2), Encoder((1, 8, 8), 4, width=2)
-    D = ClassCritic((1, 8, 8), 2, width=2)
+    D = ClassCritic((1, 8, 8), 2, width=8)
     G.layers[2].eval()  # one layer in another mode than its network
-    D.head[-1].weight.requires_grad_(False)
+    D.head[-1].v.requires_grad_(False)
     x = torch.rand(6, 1, 8, 8) * 2 - 1
     method = anogan.FAnoGAN(G, E, D)
 

@@ -74,7 +74,7 @@ NAN = torch.full((2, 1, 3, 4), 0.5, dtype=torch.float64).index_fill(0, torch.ten
         ({"x": NAN[:1, :, :, :3]}, r"images of shape \(1, 3, 3\) for a generator of \(1, 3, 4\)"),
         ({"discrimination": "logits"}, "unknown discrimination 'logits'; there are features, cross-entropy"),
         ({"layer": "layers"}, "LinearD has no method or layer 'layers', which feature matching needs"),
-        ({"D": ClassCritic((1, 8, 8), 2, width=2), "layer": "shape"}, "ClassCritic has no method or layer 'shape'"),
+        ({"D": ClassCritic((1, 8, 8), 2, width=8), "layer": "shape"}, "ClassCritic has no method or layer 'shape'"),
         ({"D": nn.Flatten(), "discrimination": "cross-entropy"}, "cross-entropy needs one logit an image"),
         ({"D": Alike(), "discrimination": "cross-entropy"}, "D has minibatch discrimination"),
         ({"noise": lambda n, g: torch.zeros(n, 2).double()}, r"noise has shape \(1, 2\), but G takes codes \(1, 3\)"),

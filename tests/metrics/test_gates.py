@@ -11,6 +11,7 @@ from medgan_lib import cohorts, ledger, metrics
 from medgan_lib import methods as M
 from medgan_lib import networks as N
 from medgan_lib.cohorts.problems import reports
+from medgan_lib.cohorts.problems.few_labels import draw_labelled
 from medgan_lib.training import fit
 
 GATES = ledger.load_gates()
@@ -144,6 +145,10 @@ def measured(request, gate):
             return [metrics.beyond_guessing(value, 0.1) for value in judges(request)]
         case "game-is-on":
             return games(request)
+        case "labels-are-learnt":
+            return readers_of_their_own_labels(request)
+        case "referee-carries-over":
+            return referees()
     raise AssertionError(f"gate {gate} has no test: say here what it measures of real data, a Gaussian, no training")
 
 
@@ -247,6 +252,47 @@ def games(request):
         return right.item() / 2
 
     return [accuracy(near, 250), accuracy(gaussian_of(train.x, count), 250), accuracy(near, 0)]
+
+
+def readers_of_their_own_labels(request):
+    """Shares of 100 labelled digits that are read: learnt by heart, taught on a Gaussian with the labels, untaught."""
+    train = request.getfixturevalue("digits")[0]
+    few = train[draw_labelled(train["label"], 100, 10)]
+
+    def right(x):
+        torch.manual_seed(0)
+        D = N.ClassCritic((1, 32, 32), 10, 64)
+        D.start_on(few.x)
+        method = M.SemiSupervisedGAN(N.MLP(2, 2), D, weight=0.0, ema=0.99)
+        if x is not None:
+            fit(method, {"x": x, "label": few["label"]}, steps=300, batch_size=50, precision="float32")
+        return (method.classify(few.x)[:, :10].argmax(1) == few["label"]).double().mean().item()
+
+    return [right(x) for x in (few.x, gaussian_of(train.x, 100), None)]
+
+
+def referees():
+    """Evaluators on unseen tissue, where other maps are blurred: taught on such tissue, on a Gaussian, untaught."""
+    tissue = cohorts.load("glands_simulated", "val", size=32, n=160)
+    sharp = 2 * tissue["mask"].float() - 1
+    blurred = nn.functional.avg_pool2d(sharp, 5, 1, 2)
+    views = [torch.cat([tissue.x, maps], 1) for maps in (sharp, blurred)]  # outlined images have the sharp maps
+
+    def told(outlined, others, steps):
+        torch.manual_seed(0)
+        E = N.PatchCritic(4, width=8)
+        opt = torch.optim.Adam(E.parameters(), 2e-3)
+        for step in range(steps):
+            some = torch.arange(8) + 8 * step % 24
+            loss = nn.functional.softplus(-E(outlined[some])).mean() + nn.functional.softplus(E(others[some])).mean()
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+        yes, no = (N.batched(E, view[32:]).flatten(1).mean(1) > 0 for view in views)
+        return metrics.beyond_guessing((yes.double().mean().item() + 1 - no.double().mean().item()) / 2, 0.5)
+
+    noise = torch.cat([gaussian_of(tissue.x, 64), gaussian_of(sharp, 64)], 1)
+    return [told(*views, 60), told(noise[:32], noise[32:], 60), told(*views, 0)]
 
 
 @pytest.mark.parametrize("name", GATES)
