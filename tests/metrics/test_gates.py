@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 from torch import nn
+from trained_judges import gaussian_of, readers_of_photographs, referees, shuffled
 
 from medgan_lib import cohorts, ledger, metrics
 from medgan_lib import methods as M
@@ -23,15 +24,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def shuffled(cohort):
-    return cohort[torch.randperm(len(cohort), generator=torch.Generator().manual_seed(0))]
-
-
-def gaussian_of(x, count):
-    """Images of the Gaussian that has the mean and the whole covariance of ``x``."""
-    return metrics.PCA.fit(x, len(x)).sample(count, torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
@@ -218,21 +210,6 @@ def judges(request, moved=False):
     return [right(taught), right(fooled.net), right(untaught.net)]
 
 
-def readers_of_photographs():
-    """Accuracies on held-out digits on photographs: taught on such, taught on a Gaussian of them, untaught."""
-    photos = {split: cohorts.load("digits_on_photos", split, size=32, textured=True) for split in ("train", "test")}
-    train, held = map(shuffled, photos.values())
-
-    def right(x, steps):
-        torch.manual_seed(0)
-        method = M.Classifier(N.Encoder((3, 32, 32), 10, 24))
-        if steps:
-            fit(method, {"x": x, "label": train["label"]}, steps=steps, precision="float32")
-        return (N.batched(method.net.eval(), held.x).argmax(1) == held["label"]).double().mean().item()
-
-    return [right(train.x, 800), right(gaussian_of(train.x, len(train)), 60), right(train.x, 0)]
-
-
 def games(request):
     """Accuracies of D: against images of which half are real, against a Gaussian, and of a D that learnt nothing."""
     train, held, _, _ = request.getfixturevalue("digits")
@@ -269,30 +246,6 @@ def readers_of_their_own_labels(request):
         return (method.classify(few.x)[:, :10].argmax(1) == few["label"]).double().mean().item()
 
     return [right(x) for x in (few.x, gaussian_of(train.x, 100), None)]
-
-
-def referees():
-    """Evaluators on unseen tissue, where other maps are blurred: taught on such tissue, on a Gaussian, untaught."""
-    tissue = cohorts.load("glands_simulated", "val", size=32, n=160)
-    sharp = 2 * tissue["mask"].float() - 1
-    blurred = nn.functional.avg_pool2d(sharp, 5, 1, 2)
-    views = [torch.cat([tissue.x, maps], 1) for maps in (sharp, blurred)]  # outlined images have the sharp maps
-
-    def told(outlined, others, steps):
-        torch.manual_seed(0)
-        E = N.PatchCritic(4, width=8)
-        opt = torch.optim.Adam(E.parameters(), 2e-3)
-        for step in range(steps):
-            some = torch.arange(8) + 8 * step % 24
-            loss = nn.functional.softplus(-E(outlined[some])).mean() + nn.functional.softplus(E(others[some])).mean()
-            opt.zero_grad()
-            loss.backward()
-            opt.step()
-        yes, no = (N.batched(E, view[32:]).flatten(1).mean(1) > 0 for view in views)
-        return metrics.beyond_guessing((yes.double().mean().item() + 1 - no.double().mean().item()) / 2, 0.5)
-
-    noise = torch.cat([gaussian_of(tissue.x, 64), gaussian_of(sharp, 64)], 1)
-    return [told(*views, 60), told(noise[:32], noise[32:], 60), told(*views, 0)]
 
 
 @pytest.mark.parametrize("name", GATES)

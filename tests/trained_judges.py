@@ -1,0 +1,59 @@
+"""Judges that tests of the gates train: on real images, on a Gaussian of them, and not at all."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from medgan_lib import cohorts, metrics
+from medgan_lib import methods as M
+from medgan_lib import networks as N
+from medgan_lib.training import fit
+
+
+def shuffled(cohort):
+    return cohort[torch.randperm(len(cohort), generator=torch.Generator().manual_seed(0))]
+
+
+def gaussian_of(x, count):
+    """Images of the Gaussian that has the mean and the whole covariance of ``x``."""
+    return metrics.PCA.fit(x, len(x)).sample(count, torch.Generator().manual_seed(0))
+
+
+def readers_of_photographs():
+    """Accuracies on held-out digits on photographs: taught on such, taught on a Gaussian of them, untaught."""
+    photos = {split: cohorts.load("digits_on_photos", split, size=32, textured=True) for split in ("train", "test")}
+    train, held = map(shuffled, photos.values())
+
+    def right(x, steps):
+        torch.manual_seed(0)
+        method = M.Classifier(N.Encoder((3, 32, 32), 10, 24))
+        if steps:
+            fit(method, {"x": x, "label": train["label"]}, steps=steps, precision="float32")
+        return (N.batched(method.net.eval(), held.x).argmax(1) == held["label"]).double().mean().item()
+
+    return [right(train.x, 800), right(gaussian_of(train.x, len(train)), 60), right(train.x, 0)]
+
+
+def referees():
+    """Evaluators on unseen tissue, where other maps are blurred: taught on such tissue, on a Gaussian, untaught."""
+    tissue = cohorts.load("glands_simulated", "val", size=32, n=160)
+    sharp = 2 * tissue["mask"].float() - 1
+    blurred = nn.functional.avg_pool2d(sharp, 5, 1, 2)
+    views = [torch.cat([tissue.x, maps], 1) for maps in (sharp, blurred)]  # outlined images have the sharp maps
+
+    def told(outlined, others, steps):
+        torch.manual_seed(0)
+        E = N.PatchCritic(4, width=8)
+        opt = torch.optim.Adam(E.parameters(), 2e-3)
+        for step in range(steps):
+            some = torch.arange(8) + 8 * step % 24
+            loss = nn.functional.softplus(-E(outlined[some])).mean() + nn.functional.softplus(E(others[some])).mean()
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+        yes, no = (N.batched(E, view[32:]).flatten(1).mean(1) > 0 for view in views)
+        return metrics.beyond_guessing((yes.double().mean().item() + 1 - no.double().mean().item()) / 2, 0.5)
+
+    noise = torch.cat([gaussian_of(tissue.x, 64), gaussian_of(sharp, 64)], 1)
+    return [told(*views, 60), told(noise[:32], noise[32:], 60), told(*views, 0)]
