@@ -178,14 +178,18 @@ CATALOGUE: dict[str, Case] = {
     "Pix2Pix ResNet": Case(
         lambda: M.Pix2Pix(N.ResNetTranslator(width=4, blocks=1), N.PatchCritic(2, width=4)), of_both_domains
     ),
-    "Pix2Pix without D": Case(lambda: M.Pix2Pix(N.UNet(width=4), None, lambda1=0.0), of_both_domains),
+    "Pix2Pix without D": Case(
+        lambda: M.Pix2Pix(N.UNet(width=4), None, lambda1=0.0, decay=(1, 9)), of_both_domains
+    ),
     "SelfRegularisedGAN": Case(
         lambda: M.SelfRegularisedGAN(N.UNet(width=4), N.PatchCritic(1, width=4), lam=10.0), of_both_domains
     ),
     "CycleGAN": Case(
         lambda: cycle(M.CycleGAN, identity=5.0, buffer=(6, 1, 32, 32), decay=(10, 20)), of_both_domains
     ),
-    "DualGAN": Case(lambda: cycle(M.DualGAN), of_both_domains),
+    "DualGAN": Case(
+        lambda: cycle(M.DualGAN, n_critic=2), lambda: {"x": image(8, 1, 32), "y": image(8, 1, 32)}
+    ),
     "DiscoGAN": Case(lambda: cycle(M.DiscoGAN), of_both_domains),
     "SRGAN": Case(super_resolving, lambda: {"x": image(4), "y": image(4, 1, 4)}),
     "DANN": Case(

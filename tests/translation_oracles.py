@@ -42,13 +42,16 @@ def each(net: nn.Module, *inputs: torch.Tensor) -> list[torch.Tensor]:
     return [net(*(part[i : i + 1] for part in inputs)) for i in range(len(inputs[0]))]
 
 
-def first_step(nets: list[nn.Module], loss: torch.Tensor, lr: float) -> list[torch.Tensor]:
-    """Gradients of the loss; the nets are moved as Adam moves them the first time."""
+def first_step(nets: list[nn.Module], loss: torch.Tensor, lr: float, kept: float = 0.0) -> list[torch.Tensor]:
+    """Gradients of the loss; the nets are moved as Adam moves them the first time.
+
+    With ``kept`` as RMSProp does that keeps so much of its mean square, 0 at first, and takes the rest of the new one.
+    """
     parameters = [p for net in nets for p in net.parameters()]
     gradients = torch.autograd.grad(loss, parameters)
     with torch.no_grad():
         for p, g in zip(parameters, gradients, strict=True):
-            p -= lr * g / (g.abs() + 1e-8)
+            p -= lr * g / ((1 - kept) ** 0.5 * g.abs() + 1e-8)
     return list(gradients)
 
 

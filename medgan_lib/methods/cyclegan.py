@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
-from torch.optim import Optimizer
+from torch.optim import Optimizer, RMSprop
 
 from medgan_lib.methods.base import adam, checked_decay, decay_, frozen
 from medgan_lib.methods.translation import Translation, judge
@@ -61,16 +61,19 @@ class CycleGAN(Translation):
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One update of both discriminators and one of both generators.
 
-        Returns "loss_D" (of both), "loss_G" (all of it), "cycle" (both L1 distances) and with that term "identity".
+        Returns "loss_D" (of both), "loss_G" (all of it), and "cycle" (both distances) and "identity" where these count.
         """
         y_A, y_B = batch["y"], batch["x"]
         x_B, x_A = self.G_B(y_A), self.G_A(y_B)
         loss_D = self.update_D(y_A, y_B, x_A.detach(), x_B.detach())
         game = OBJECTIVES[self.objective].generator
-        cycle = self.distance(self.G_A(x_B), y_A) + self.distance(self.G_B(x_A), y_B)
-        history = {"loss_D": loss_D, "cycle": cycle.detach()}
+        history = {"loss_D": loss_D}
         with frozen(self.D_A), frozen(self.D_B):
-            loss = game(self.D_B(x_B)) + game(self.D_A(x_A)) + self.lam * cycle
+            loss = game(self.D_B(x_B)) + game(self.D_A(x_A))
+        if self.lam:
+            cycle = self.cycle(y_A, y_B, x_A, x_B)
+            loss = loss + self.lam * cycle
+            history["cycle"] = cycle.detach()
         if self.identity:
             identity = l1_loss(self.G_B(y_B), y_B) + l1_loss(self.G_A(y_A), y_A)
             loss = loss + self.identity * identity
@@ -92,6 +95,10 @@ class CycleGAN(Translation):
         self.opt_D.step()
         return loss.detach()
 
+    def cycle(self, y_A: Tensor, y_B: Tensor, x_A: Tensor, x_B: Tensor) -> Tensor:
+        """How far images of both domains are from what comes back of them."""
+        return self.distance(self.G_A(x_B), y_A) + self.distance(self.G_B(x_A), y_B)
+
     @staticmethod
     def distance(restored: Tensor, y: Tensor) -> Tensor:
         """How far an image is from what came back from its cycle: L1, a mean over voxels."""
@@ -102,17 +109,43 @@ class CycleGAN(Translation):
 
 
 class DualGAN(CycleGAN):
-    """What changes in DualGAN (Yi et al. 2017): the objective is that of WGAN, with weights clipped to [-clip, clip].
+    """What changes in DualGAN (Yi et al. 2017): the objective is that of WGAN, and so is the way to train it.
 
-    The cycle's distance stays L1. The paper updates its critics several times a step; here all three methods update
-    every player once.
+    Each step updates the critics ``n_critic`` times, every time with images of its own and their weights clipped to
+    [-clip, clip] afterwards, then the generators once. All have RMSProp with a decay of 0.9. The cycle's distance stays
+    L1. The paper has n_critic from 2 to 4, clip from 0.01 to 0.1 and lam from 100 to 1000. Raises ValueError as
+    `CycleGAN`, and for n_critic < 1 or clip <= 0.
     """
 
-    def __init__(self, *players: nn.Module, clip: float = 0.01, **options) -> None:
-        super().__init__(*players, "wgan", **options)
-        if clip <= 0:
-            raise ValueError(f"clip must be above 0, not {clip}")
+    def __init__(
+        self,
+        *players: nn.Module,
+        n_critic: int = 3,
+        clip: float = 0.01,
+        lam: float = 100.0,
+        lr: float = 5e-5,
+        **options,
+    ) -> None:
+        super().__init__(*players, "wgan", lam=lam, lr=lr, **options)
+        if n_critic < 1 or clip <= 0:
+            raise ValueError(f"n_critic must be at least 1 and clip above 0, not {n_critic} and {clip}")
+        self.n_critic = self.draws = n_critic
         self.clip = clip
+        self.opt_G, self.opt_D = (
+            RMSprop(nn.ModuleList(pair).parameters(), lr, alpha=0.9)
+            for pair in ((self.G_B, self.G_A), (self.D_B, self.D_A))
+        )
+
+    def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One turn on n_critic minibatches, which the batch holds one after the other. Returns what `CycleGAN` does."""
+        if len(batch["x"]) % self.n_critic:
+            raise ValueError(f"{len(batch['x'])} images cannot be dealt out to {self.n_critic} updates (n_critic)")
+        *earlier, last = zip(*(batch[key].chunk(self.n_critic) for key in ("y", "x")), strict=True)
+        for y_A, y_B in earlier:
+            with torch.no_grad():
+                x_A, x_B = self.G_A(y_B), self.G_B(y_A)
+            self.update_D(y_A, y_B, x_A, x_B)
+        return super().step(dict(zip(("y", "x"), last, strict=True)))
 
     def update_D(self, y_A: Tensor, y_B: Tensor, x_A: Tensor, x_B: Tensor) -> Tensor:
         loss = super().update_D(y_A, y_B, x_A, x_B)
@@ -130,6 +163,14 @@ class DiscoGAN(CycleGAN):
     @staticmethod
     def distance(restored: Tensor, y: Tensor) -> Tensor:
         return mse_loss(restored, y)
+
+
+def weights_of_generators(step: int, method: CycleGAN) -> dict[str, dict[str, Tensor]]:
+    """What `fit` may keep as a snapshot: both generators as they are, for ``load_state_dict``.
+
+    Being the library's, it may be part of a shared training, and whoever shares it makes of the weights what it likes.
+    """
+    return {name: getattr(method, name).state_dict() for name in ("G_B", "G_A")}
 
 
 class Buffer(nn.Module):

@@ -173,6 +173,19 @@ def test_pix2pix_learns_a_known_map():
     assert method.G.training and torch.equal(method.translate(new, batch_size=5), method.translate(new))
 
 
+@pytest.mark.parametrize("lambda1", [0.0, 1.0])
+def test_rates_of_pix2pix_fall_to_zero_in_all_players(lambda1):
+    G, D = players(2)
+    method = Pix2Pix(G, D, lambda1=lambda1, lr=0.1, decay=(1, 3))
+    batch, rates = {"y": images(2, dtype=torch.float64), "x": images(2, seed=1, dtype=torch.float64)}, []
+    for _ in range(4):
+        rates.append({group["lr"] for opt in method.optimizers().values() for group in opt.param_groups})
+        method.step(batch)
+    assert rates == [{0.1}, {0.1}, {0.05}, {0.0}]
+    with pytest.raises(ValueError, match=r"^decay must be two steps"):
+        Pix2Pix(G, D, decay=(3, 3))
+
+
 def test_self_regularisation_keeps_the_image_that_the_game_would_change():
     y, x, new = blobs(128, 0), -blobs(128, 2), blobs(32, 1)
     made = {}

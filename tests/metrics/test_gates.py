@@ -11,7 +11,7 @@ from trained_judges import gaussian_of, readers_of_photographs, referees, shuffl
 from medgan_lib import cohorts, ledger, metrics
 from medgan_lib import methods as M
 from medgan_lib import networks as N
-from medgan_lib.cohorts.problems import reports
+from medgan_lib.cohorts.problems import reports, translation
 from medgan_lib.cohorts.problems.few_labels import draw_labelled
 from medgan_lib.training import fit
 
@@ -135,6 +135,8 @@ def measured(request, gate):
             return [metrics.beyond_guessing(value, 0.1) for value in readers_of_photographs()]
         case "judge-reads":
             return [metrics.beyond_guessing(value, 0.1) for value in judges(request)]
+        case "nearer-than-the-mean" | "discogan-nearer-than-the-mean" | "dualgan-nearer-than-the-mean":
+            return translators()
         case "game-is-on":
             return games(request)
         case "labels-are-learnt":
@@ -155,6 +157,17 @@ def within(request, made):
     train, held, _, _ = request.getfixturevalue("digits")
     real = (held.x[: len(held) // 2], held["label"][: len(held) // 2])
     return metrics.variety_within(request.getfixturevalue("yardstick"), (train.x, train["label"]), real, made)
+
+
+def translators():
+    """Errors over that of the mean CT: of the truth with noise, of a Gaussian of CT, of an untrained translator."""
+    train, held = (translation.pairs("heads", split, n=120, size=32) for split in ("train", "test"))
+    head, window = held["labels"] > 0, held.window["x"]
+    torch.manual_seed(0)
+    noisy = held.x + 0.02 * torch.randn(held.x.shape)
+    sets = (noisy, gaussian_of(train.x, len(held)), N.batched(N.UNet(width=8, depth=2), held["y"]))
+    mean = metrics.mae(metrics.mean_image(train.x, held.x), held.x, window, head)
+    return [metrics.mae(made, held.x, window, head) / mean for made in sets]
 
 
 def rulers():
