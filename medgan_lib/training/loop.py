@@ -42,7 +42,7 @@ from medgan_lib.training.placement import (
 )
 from medgan_lib.training.progress import Progress
 from medgan_lib.training.sampler import Sampler, crop_of, tensors_of
-from medgan_lib.training.shared import alone, described, key_of
+from medgan_lib.training.shared import alone, key_of
 
 CHECK_EVERY = 25  # steps between two looks at the losses; each look waits for the device once
 SAVE_EVERY = 30.0  # seconds between two checkpoints, at most
@@ -113,15 +113,15 @@ def fit(
         networks with instance norm have to be applied to tiles afterwards.
     shared: whether other processes may ask for the very same training, of which there is then one run: where
         MEDGAN_SHARED names a folder, the checkpoint is a file in there, called after all that decides the result
-        (`shared.key_of`). Without that variable as if False. ``on_snapshot`` is then a function of the library, or a
-        `functools.partial` of one: a chapter's own could be another one elsewhere.
+        (`shared.key_of`). Without that variable as if False.
 
     Raises ValueError for arguments that make no sense, a crop larger than the images, a checkpoint that can't be read
     or belongs to another run; FloatingPointError where a loss isn't finite; OSError where a checkpoint can't be written
     (the last one stays).
     """
     _check_arguments(steps, batch_size, every)
-    kept = {"snapshots": described([every, on_snapshot])} if shared and on_snapshot is not None else {}
+    if shared and on_snapshot is not None:
+        raise ValueError("a shared training has no on_snapshot: snapshots belong to one chapter")
     path = checkpoints.file_of(checkpoint, name)
     updates = _first_updates()
     if updates is not None:
@@ -133,7 +133,6 @@ def fit(
     folder = os.environ.get("MEDGAN_SHARED") if shared and updates is None else None
     if folder:
         settings = {"steps": steps, "batch_size": batch_size, "seed": seed, "crop": sizes, "precision": precision}
-        settings |= kept
         path = Path(folder, f"{key_of(method, tensors, where, **settings)}.pt")
         cohort = tensors  # a Cohort and a dict of its tensors are the same training
     signature = {}
