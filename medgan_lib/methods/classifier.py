@@ -12,7 +12,7 @@ from medgan_lib.methods.base import Method, adam
 class Classifier(Method):
     """Trains ``net``, images (n, ...) -> logits (n, classes), with cross-entropy and Adam on ``batch["label"]``.
 
-    A net with logits of each pixel, (n, classes, *size) as of a `networks.Segmenter`, learns maps of classes (n, *size).
+    With logits of each pixel, (n, classes, *size) as of a `networks.Segmenter`, it learns maps of classes (n, *size).
     """
 
     def __init__(self, net: nn.Module, *, lr: float = 1e-3) -> None:
