@@ -23,9 +23,9 @@ class UNet(nn.Module):
 
     ``depth`` stages halve the size with convolutions of stride 2 while the channels double from ``width`` to at most
     8 ``width``; resize-convolutions come back, and each stage gets the features of its size from the way down.
-    ``dropout`` is the share of values that is dropped, each by itself, after the three innermost stages on the way up,
-    the last stage never: as Isola et al. (2017) have it, whose generator gets no other noise. It acts in training mode.
-    Sizes are multiples of 2^depth, else ValueError.
+    ``dropout`` is the share of values that is dropped, each by itself, after the three innermost stages on the way up
+    as in Isola et al. (2017), whose generator gets no other noise; the two last stages have none, whatever the depth.
+    It acts in training mode. Sizes are multiples of 2^depth, else ValueError.
     """
 
     per_sample = True
@@ -51,7 +51,7 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(
             nn.Sequential(
                 block(ResizeConv(dims, below * (1 if level == depth - 1 else 2), here), here),
-                nn.Dropout(dropout if level and level >= depth - INNERMOST else 0.0),
+                nn.Dropout(dropout if level >= max(2, depth - INNERMOST) else 0.0),
             )
             for level, (here, below) in reversed(list(enumerate(pairwise(widths))))
         )

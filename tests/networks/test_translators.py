@@ -123,12 +123,12 @@ def test_instance_norm_is_the_one_of_torch(dtype, tolerance, layout):
 
 def test_dropout_is_for_training_only():
     torch.manual_seed(0)
-    net, y = UNet(width=4, depth=2, dropout=0.5), images(2)
+    net, y = UNet(width=4, depth=3, dropout=0.5), images(2, (16, 16))
     assert not torch.equal(net(y), net(y))
     assert torch.equal(net.eval()(y), net(y))
 
 
-@pytest.mark.parametrize(("depth", "noisy"), [(1, 0), (2, 1), (3, 2), (5, 3)])
+@pytest.mark.parametrize(("depth", "noisy"), [(2, 0), (3, 1), (4, 2), (5, 3), (6, 3)])
 def test_dropout_is_of_single_values_in_the_innermost_stages(depth, noisy):
     net, seen = UNet(width=4, depth=depth, dropout=0.5), []
     for stage in net.up:
