@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torch.optim import Optimizer
 
-from medgan_lib.methods.base import Method, adam, frozen
+from medgan_lib.methods.base import Method, adam, checked_decay, decay_, frozen
 from medgan_lib.networks import batched, placed
 from medgan_lib.objectives import OBJECTIVES
 
@@ -35,8 +35,9 @@ class Pix2Pix(Translation):
     G maps y to an image like its reference x', D maps an image and the y it belongs to, D(x, y), to logits of any
     shape. ``lambda1`` weighs the game and ``lambda2`` the voxel-wise L1 distance to the reference; with lambda1 = 0
     there is no D in the game, and D may be None. ``objective`` names the row of Table 1: "gan" is Eq. 6 to the
-    letter, with "gan-ma" (the default, as in the paper) G gets the loss of Eq. 2. ``lr`` and ``betas`` are Adam's.
-    Raises ValueError for an unknown objective, a negative weight, two weights of 0, or no D with lambda1 > 0.
+    letter, with "gan-ma" (the default, as in the paper) G gets the loss of Eq. 2. ``lr`` and ``betas`` are Adam's;
+    ``decay``: two steps between which both rates fall to 0. Raises ValueError for an unknown objective, a negative
+    weight, two weights of 0, no D with lambda1 > 0, or steps that are none.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Pix2Pix(Translation):
         lambda2: float = 100.0,
         lr: float = 2e-4,
         betas: tuple[float, float] = (0.5, 0.999),
+        decay: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         if objective not in OBJECTIVES:
@@ -59,6 +61,7 @@ class Pix2Pix(Translation):
             raise ValueError("lambda1 > 0 weighs a game, which needs a D")
         self.G, self.D = G, D
         self.objective, self.lambda1, self.lambda2, self.lr, self.betas = objective, lambda1, lambda2, lr, betas
+        self.decay = checked_decay(decay)
         self.opt_G = adam(G, lr, betas)
         self.opt_D = adam(D, lr, betas) if lambda1 else None
 
@@ -78,6 +81,7 @@ class Pix2Pix(Translation):
         self.opt_G.zero_grad()
         loss.backward()
         self.opt_G.step()
+        decay_(self.optimizers().values(), self.decay)
         return {"loss_G": loss.detach(), "l1": l1.detach()} | history
 
     def update_D(self, x: Tensor, fake: Tensor, y: Tensor) -> Tensor:

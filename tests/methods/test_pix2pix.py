@@ -165,3 +165,16 @@ def test_only_the_ratio_of_the_weights_counts(weights, same) -> None:
 
     difference = (outputs(1.0, 10.0) - outputs(*weights)).abs().mean()
     assert bool(difference < 1e-3) == same
+
+
+def test_both_rates_fall_to_zero_between_two_steps() -> None:
+    players = networks.UNet(width=4, depth=2), networks.PatchCritic(2, width=4)
+    method = Pix2Pix(*players, lr=0.1, decay=(2, 6))
+    batch, found = {"x": images(), "y": images(seed=1)}, []
+    for _ in range(6):
+        method.step(batch)
+        found.append([optimizer.param_groups[0]["lr"] for optimizer in method.optimizers().values()])
+    wanted = [0.1, 0.1, 0.075, 0.05, 0.025, 0.0]
+    assert found == [pytest.approx([rate, rate]) for rate in wanted]
+    with pytest.raises(ValueError, match="the first before the last"):
+        Pix2Pix(*players, decay=(3, 3))
