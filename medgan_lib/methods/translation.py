@@ -49,9 +49,9 @@ class Pix2Pix(Translation):
         *,
         lambda1: float = 1.0,
         lambda2: float = 100.0,
-        decay: tuple[int, int] | None = None,
         lr: float = 2e-4,
         betas: tuple[float, float] = (0.5, 0.999),
+        decay: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         if objective not in OBJECTIVES:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from .images import CONV, ResizeConv
 from .mlp import initialise
 
-DROPOUT = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
+INNERMOST = 3  # stages on the way up that can have dropout
 
 
 class UNet(nn.Module):
@@ -23,8 +23,9 @@ class UNet(nn.Module):
 
     ``depth`` stages halve the size with convolutions of stride 2 while the channels double from ``width`` to at most
     8 ``width``; resize-convolutions come back, and each stage gets the features of its size from the way down.
-    ``dropout`` is the share of channels dropped on the way up while training. Sizes are multiples of 2^depth, else
-    ValueError.
+    ``dropout`` is the share of values that is dropped, each by itself, after the three innermost stages on the way up
+    as in Isola et al. (2017), whose generator gets no other noise; the two last stages have none, whatever the depth.
+    It acts in training mode. Sizes are multiples of 2^depth, else ValueError.
     """
 
     per_sample = True
@@ -49,7 +50,8 @@ class UNet(nn.Module):
         )
         self.up = nn.ModuleList(
             nn.Sequential(
-                block(ResizeConv(dims, below * (1 if level == depth - 1 else 2), here), here), DROPOUT[dims](dropout)
+                block(ResizeConv(dims, below * (1 if level == depth - 1 else 2), here), here),
+                nn.Dropout(dropout if level >= max(2, depth - INNERMOST) else 0.0),
             )
             for level, (here, below) in reversed(list(enumerate(pairwise(widths))))
         )
@@ -121,8 +123,9 @@ class PatchCritic(nn.Module):
     """Images x (n, channels, *size), and the images y that they belong to -> one logit a patch (n, *patches).
 
     As in Isola et al. (2017) it is convolutional, so it judges overlapping patches of `receptive_field` pixels and
-    nothing larger: ``stages`` convolutions of stride 2 and two of stride 1, each 4 pixels wide (0 stages: single
-    pixels). ``inputs`` counts the channels of x and y together. Images smaller than 3 * 2^stages raise ValueError.
+    nothing larger: ``stages`` convolutions of stride 2 and two of stride 1, each 4 pixels wide (0 stages: three
+    convolutions of single pixels). ``inputs`` counts the channels of x and y together. Images smaller than
+    3 * 2^stages raise ValueError.
     """
 
     per_sample = True
@@ -133,7 +136,7 @@ class PatchCritic(nn.Module):
         kernel, padding = (4, 1) if stages else (1, 0)
         self.receptive_field = 1 + (kernel - 1) * ((1 << stages) - 1 + 2 * (1 << stages)) if stages else 1
         self.least = 3 << stages if stages else 1
-        for stage in range(stages + 1):
+        for stage in range(max(stages, 1) + 1):
             after = width * min(1 << stage, 8)
             stride = 2 if stage < stages else 1
             layers += [conv(before, after, kernel, stride=stride, padding=padding), nn.LeakyReLU(0.2, inplace=True)]

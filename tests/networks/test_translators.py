@@ -123,6 +123,26 @@ def test_instance_norm_is_the_one_of_torch(dtype, tolerance, layout):
 
 def test_dropout_is_for_training_only():
     torch.manual_seed(0)
-    net, y = UNet(width=4, depth=2, dropout=0.5), images(2)
+    net, y = UNet(width=4, depth=3, dropout=0.5), images(2, (16, 16))
     assert not torch.equal(net(y), net(y))
     assert torch.equal(net.eval()(y), net(y))
+
+
+@pytest.mark.parametrize(("depth", "noisy"), [(2, 0), (3, 1), (4, 2), (5, 3), (6, 3)])
+def test_dropout_is_of_single_values_in_the_innermost_stages(depth, noisy):
+    net, seen = UNet(width=4, depth=depth, dropout=0.5), []
+    for stage in net.up:
+        stage[1].register_forward_hook(lambda m, x, out: seen.append((out == 0).double()))
+    torch.manual_seed(0)
+    net(torch.randn(2, 1, 64, 64))
+    dropped = [zero.mean().item() for zero in seen]
+    assert [share > 0.3 for share in dropped] == [True] * noisy + [False] * (depth - noisy)
+    of_a_channel = [zero.flatten(2).mean(2) for zero in seen[1:noisy]]
+    assert all(share.min() > 0 and share.max() < 1 for share in of_a_channel)  # no channel goes, none stays, as a whole
+
+
+def test_a_critic_of_pixels_has_two_hidden_layers():
+    """As the paper's, of single pixels all three; the second hidden layer has twice the channels of the first."""
+    found = [m for m in PatchCritic(2, width=6, stages=0).layers if isinstance(m, nn.Conv2d)]
+    assert [(m.in_channels, m.out_channels) for m in found] == [(2, 6), (6, 12), (12, 1)]
+    assert {m.kernel_size for m in found} == {(1, 1)}
