@@ -51,7 +51,7 @@ NET = nn.Identity()
         (lambda: CycleGAN(NET, NET, NET, NET, identity=-1.0), "lam and identity must be 0 or more, not 10.0 and -1.0"),
         (lambda: CycleGAN(NET, NET, NET, NET, decay=(5, 5)), r"the first before the last, not \(5, 5\)"),
         (lambda: CycleGAN(*cycle_players(), buffer=(5, 1)), r"must be \(capacity, channels, \*size\), not \(5, 1\)"),
-        (lambda: DualGAN(*cycle_players(), clip=0.0), "clip must be above 0, not 0.0"),
+        (lambda: DualGAN(*cycle_players(), clip=0.0), "clip above 0, not 3 and 0.0"),
         (lambda: Buffer((2, 1, 4))(torch.zeros(3, 1, 4)), "a buffer of 2 images cannot take a batch of 3"),
     ],
 )
