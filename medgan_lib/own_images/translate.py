@@ -42,6 +42,8 @@ def run(options: Options) -> None:
     done = fit(
         method, images, steps=options.steps, batch_size=options.batch, seed=options.seed, device=options.device,
         checkpoint=checkpoint,
+        # bfloat16 convolutions of small volumes now and then give gradients that are no numbers (AVX-512, torch 2.13)
+        precision="float32" if options.three_d else "auto",
     )  # fmt: skip
     print(f"{done.steps} steps in {done.seconds:.0f} s on {done.device} in {done.precision}.", flush=True)
     method.to(done.device)
