@@ -165,14 +165,6 @@ class DiscoGAN(CycleGAN):
         return mse_loss(restored, y)
 
 
-def weights_of_generators(step: int, method: CycleGAN) -> dict[str, dict[str, Tensor]]:
-    """What `fit` may keep as a snapshot: both generators as they are, for ``load_state_dict``.
-
-    Being the library's, it may be part of a shared training, and whoever shares it makes of the weights what it likes.
-    """
-    return {name: getattr(method, name).state_dict() for name in ("G_B", "G_A")}
-
-
 class Buffer(nn.Module):
     """Generated images of the past (Shrivastava et al. 2017): ``shape`` is (capacity, channels, *size).
 

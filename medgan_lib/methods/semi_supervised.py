@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy, pad
 from torch.optim import Optimizer
 
 from medgan_lib.methods.base import Method, adam, frozen
+from medgan_lib.methods.gan import GAN
 from medgan_lib.networks import batched, placed
 from medgan_lib.objectives import OBJECTIVES
 
@@ -57,6 +58,8 @@ class SemiSupervisedGAN(Method):
     """
 
     draws = 2
+    averaged = ("D",)
+    _average = GAN._average  # of D, and at the same growing decay
 
     def __init__(
         self,
@@ -156,17 +159,6 @@ class SemiSupervisedGAN(Method):
         """
         with placed(device, self.D_ema):
             return probabilities(batched(self.D_ema, x, batch_size))
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        """D_ema <- D_ema + (1 - decay) (D - D_ema), where the decay grows as (1 + t) / (10 + t) up to ``ema``."""
-        self.updates += 1
-        weight = (9 / (10 + self.updates)).clamp_min(1 - self.ema)
-        for average, now in zip(self.D_ema.state_dict().values(), self.D.state_dict().values(), strict=True):
-            if average.is_floating_point():
-                average.lerp_(now, weight)
-            else:
-                average.copy_(now)
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {"D": self.opt_D, "G": self.opt_G}
