@@ -1,8 +1,10 @@
 """Chapter 08: the pieces that the notebook defines itself, and Pix2Pix on problems with known answers."""
 
 import ast
+import math
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -38,6 +40,9 @@ def test_the_share_of_noise_is_that_of_a_known_mixture() -> None:
     assert share(of_y.expand(300, -1, -1, -1, -1)) == pytest.approx(0, abs=1e-9)
     swapped = (of_y + 0.5 * of_z).transpose(0, 1)  # a share of y over z would be 4
     assert share(swapped) > 2
+    wild = 0.5 * of_z.clone()
+    wild[:, :40] *= 100  # a tenth of the images that vary wildly moves a mean, not the median
+    assert share(of_y + wild) < 0.5
 
 
 def test_noise_enters_through_a_channel_of_its_own() -> None:
@@ -63,15 +68,36 @@ def test_a_constant_channel_would_prove_nothing() -> None:
 
 
 def test_the_critic_of_the_whole_image_sees_every_pixel_of_both() -> None:
-    (Whole,) = from_chapter("WholeImageCritic", torch=torch, nn=nn, networks=networks, size=16, width=4)
+    (Whole,) = from_chapter("WholeImage", torch=torch, nn=nn, networks=networks, size=16, critic_width=4)
     torch.manual_seed(0)
-    D, x, y = Whole(), images(2).requires_grad_(), images(2, seed=1).requires_grad_()
+    D, x, y = Whole(), images(2).requires_grad_(), images(2, channels=3, seed=1).requires_grad_()
     logits = D(x, y)
     assert logits.shape == (2,)
     logits[0].backward()
     assert bool((x.grad[0] != 0).all())
     assert bool((y.grad[0] != 0).all())
     assert not x.grad[1].any()
+
+
+def test_the_landscape_is_that_of_samples() -> None:
+    """The two maps of the chapter, by formula there, by a million samples here."""
+    (landscape,) = from_chapter("landscape", torch=torch, math=math, np=np)
+    spot, spread = torch.tensor([[45.0, 53.0], [39.0, 27.0], [62.0, 46.0]]).double(), 3.0
+    axis = torch.linspace(10, 80, 71)
+    l1, jsd = landscape(axis, spot, spread)
+    draw = torch.Generator().manual_seed(0)
+    x = spot[torch.randint(3, (400_000,), generator=draw)]
+    x = x + spread * torch.randn(400_000, 2, generator=draw, dtype=torch.float64)
+    for a, b in ((45, 46), (20, 70), (62, 46)):
+        sampled = (x - torch.tensor([a, b])).abs().sum(1).mean()
+        assert l1[b - 10, a - 10].item() == pytest.approx(sampled.item(), rel=0.01)
+    low = divmod(int(l1.argmin()), 71)
+    assert (low[1] + 10, low[0] + 10) == pytest.approx((45, 46), abs=1)  # grey, white: the medians
+    assert jsd.max().item() == pytest.approx(math.log(2), abs=1e-3)  # where nothing is shared
+    where = divmod(int(jsd.argmin()), 71)
+    assert min((spot - torch.tensor([where[1] + 10, where[0] + 10])).abs().sum(1)) < 1.5
+    third = 0.5 * (math.log(2 / (1 + 1 / 3)) + (1 / 3) * math.log((2 / 3) / (4 / 3)) + (2 / 3) * math.log(2))
+    assert jsd.min().item() == pytest.approx(third, abs=0.02)  # of one mode in three, far from the others
 
 
 @pytest.mark.parametrize("mutant", [None, "eq2", "sum", "blind", "swapped"])
@@ -139,3 +165,16 @@ def test_only_the_ratio_of_the_weights_counts(weights, same) -> None:
 
     difference = (outputs(1.0, 10.0) - outputs(*weights)).abs().mean()
     assert bool(difference < 1e-3) == same
+
+
+def test_both_rates_fall_to_zero_between_two_steps() -> None:
+    players = networks.UNet(width=4, depth=2), networks.PatchCritic(2, width=4)
+    method = Pix2Pix(*players, lr=0.1, decay=(2, 6))
+    batch, found = {"x": images(), "y": images(seed=1)}, []
+    for _ in range(6):
+        method.step(batch)
+        found.append([optimizer.param_groups[0]["lr"] for optimizer in method.optimizers().values()])
+    wanted = [0.1, 0.1, 0.075, 0.05, 0.025, 0.0]
+    assert found == [pytest.approx([rate, rate]) for rate in wanted]
+    with pytest.raises(ValueError, match="the first before the last"):
+        Pix2Pix(*players, decay=(3, 3))
