@@ -1,10 +1,8 @@
 """Chapter 08: the pieces that the notebook defines itself, and Pix2Pix on problems with known answers."""
 
 import ast
-import math
 
 import nbformat
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -77,27 +75,6 @@ def test_the_critic_of_the_whole_image_sees_every_pixel_of_both() -> None:
     assert bool((x.grad[0] != 0).all())
     assert bool((y.grad[0] != 0).all())
     assert not x.grad[1].any()
-
-
-def test_the_landscape_is_that_of_samples() -> None:
-    """The two maps of the chapter, by formula there, by a million samples here."""
-    (landscape,) = from_chapter("landscape", torch=torch, math=math, np=np)
-    spot, spread = torch.tensor([[45.0, 53.0], [39.0, 27.0], [62.0, 46.0]]).double(), 3.0
-    axis = torch.linspace(10, 80, 71)
-    l1, jsd = landscape(axis, spot, spread)
-    draw = torch.Generator().manual_seed(0)
-    x = spot[torch.randint(3, (400_000,), generator=draw)]
-    x = x + spread * torch.randn(400_000, 2, generator=draw, dtype=torch.float64)
-    for a, b in ((45, 46), (20, 70), (62, 46)):
-        sampled = (x - torch.tensor([a, b])).abs().sum(1).mean()
-        assert l1[b - 10, a - 10].item() == pytest.approx(sampled.item(), rel=0.01)
-    low = divmod(int(l1.argmin()), 71)
-    assert (low[1] + 10, low[0] + 10) == pytest.approx((45, 46), abs=1)  # grey, white: the medians
-    assert jsd.max().item() == pytest.approx(math.log(2), abs=1e-3)  # where nothing is shared
-    where = divmod(int(jsd.argmin()), 71)
-    assert min((spot - torch.tensor([where[1] + 10, where[0] + 10])).abs().sum(1)) < 1.5
-    third = 0.5 * (math.log(2 / (1 + 1 / 3)) + (1 / 3) * math.log((2 / 3) / (4 / 3)) + (2 / 3) * math.log(2))
-    assert jsd.min().item() == pytest.approx(third, abs=0.02)  # of one mode in three, far from the others
 
 
 @pytest.mark.parametrize("mutant", [None, "eq2", "sum", "blind", "swapped"])
