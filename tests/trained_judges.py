@@ -57,3 +57,21 @@ def referees():
 
     noise = torch.cat([gaussian_of(tissue.x, 64), gaussian_of(sharp, 64)], 1)
     return [told(*views, 60), told(noise[:32], noise[32:], 60), told(*views, 0)]
+
+
+def readers_of_tissues():
+    """Shares of an image that a segmenter reads as drawn, beyond guessing: of real scans, a Gaussian, no training."""
+    lesson, held = (cohorts.load("ultrasound", split, n=n) for split, n in (("val", 200), ("test", 100)))
+    torch.manual_seed(0)
+    S = M.Classifier(N.Segmenter(1, 6, width=8), lr=3e-3)
+    fit(S, {"x": lesson.x, "label": lesson["labels"][:, 0]}, steps=150, batch_size=8, precision="float32")
+    drawn = held["labels"]
+    chance = torch.bincount(drawn.flatten()).max().item() / drawn.numel()
+    with torch.no_grad():
+        untrained = N.UNet(1, width=4)(drawn.float() / 2.5 - 1)
+
+    def share(x):
+        found = N.batched(S.net, x).argmax(1, keepdim=True)
+        return metrics.beyond_guessing((found == drawn).double().mean().item(), chance)
+
+    return [share(x) for x in (held.x, gaussian_of(lesson.x, 100), untrained)]

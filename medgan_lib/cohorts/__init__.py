@@ -30,6 +30,7 @@ EMBEDDED = {
     "chests": ("simulated.chests", "load"),
     "retinas": ("simulated.retinas", "load"),
     "glands_simulated": ("simulated.glands", "load"),
+    "ultrasound": ("simulated.ultrasound", "load"),
 }
 REAL = {
     "mnist": ("public.mnist", "load"),

@@ -45,6 +45,7 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
     },
     "retinas": {"size": (None, 128), "abnormal": (0.0, 1.0), "kinds": (("drusen", "fluid"), ("drusen",), ("fluid",))},
     "glands_simulated": {"size": (None, 128)},
+    "ultrasound": {"size": (None, 128), "lesion": (0.0, 1.0)},
     "brain_mr_contrasts": {"contrasts": (("t1", "t2", "flair"), ("t1",), ("t2",), ("flair",))},
     "brain_mr_ct": {"domain": ("mr", "ct")},
     "blood_cells": {"sites": (("Tecom", "CellaVision"), ("Tecom",), ("CellaVision",))},

@@ -19,7 +19,7 @@ def test_names_lists_the_embedded_first():
         *("ring", "grid", "lines", "digits", "stacked_digits", "digits_on_photos", "heads", "nodules"),
         *("vessels", "chests", "retinas"),
     )
-    embedded += ("glands_simulated",)
+    embedded += ("glands_simulated", "ultrasound")
     assert cohorts.names()[: len(embedded)] == embedded
     assert set(cohorts.names()[len(embedded) :]) == {
         *("mnist", "stacked_mnist", "mnist_on_photos", "lung_nodules", "brain_mr_contrasts", "brain_mr_ct"),

@@ -38,6 +38,9 @@ def test_the_share_of_noise_is_that_of_a_known_mixture() -> None:
     assert share(of_y.expand(300, -1, -1, -1, -1)) == pytest.approx(0, abs=1e-9)
     swapped = (of_y + 0.5 * of_z).transpose(0, 1)  # a share of y over z would be 4
     assert share(swapped) > 2
+    wild = 0.5 * of_z.clone()
+    wild[:, :40] *= 100  # a tenth of the images that vary wildly moves a mean, not the median
+    assert share(of_y + wild) < 0.5
 
 
 def test_noise_enters_through_a_channel_of_its_own() -> None:
@@ -63,9 +66,9 @@ def test_a_constant_channel_would_prove_nothing() -> None:
 
 
 def test_the_critic_of_the_whole_image_sees_every_pixel_of_both() -> None:
-    (Whole,) = from_chapter("WholeImageCritic", torch=torch, nn=nn, networks=networks, size=16, width=4)
+    (Whole,) = from_chapter("WholeImage", torch=torch, nn=nn, networks=networks, size=16, critic_width=4)
     torch.manual_seed(0)
-    D, x, y = Whole(), images(2).requires_grad_(), images(2, seed=1).requires_grad_()
+    D, x, y = Whole(), images(2).requires_grad_(), images(2, channels=3, seed=1).requires_grad_()
     logits = D(x, y)
     assert logits.shape == (2,)
     logits[0].backward()
@@ -139,3 +142,16 @@ def test_only_the_ratio_of_the_weights_counts(weights, same) -> None:
 
     difference = (outputs(1.0, 10.0) - outputs(*weights)).abs().mean()
     assert bool(difference < 1e-3) == same
+
+
+def test_both_rates_fall_to_zero_between_two_steps() -> None:
+    players = networks.UNet(width=4, depth=2), networks.PatchCritic(2, width=4)
+    method = Pix2Pix(*players, lr=0.1, decay=(2, 6))
+    batch, found = {"x": images(), "y": images(seed=1)}, []
+    for _ in range(6):
+        method.step(batch)
+        found.append([optimizer.param_groups[0]["lr"] for optimizer in method.optimizers().values()])
+    wanted = [0.1, 0.1, 0.075, 0.05, 0.025, 0.0]
+    assert found == [pytest.approx([rate, rate]) for rate in wanted]
+    with pytest.raises(ValueError, match="the first before the last"):
+        Pix2Pix(*players, decay=(3, 3))

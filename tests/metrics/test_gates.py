@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 from torch import nn
-from trained_judges import gaussian_of, readers_of_photographs, referees, shuffled
+from trained_judges import gaussian_of, readers_of_photographs, readers_of_tissues, referees, shuffled
 
 from medgan_lib import cohorts, ledger, metrics
 from medgan_lib import methods as M
@@ -143,6 +143,8 @@ def measured(request, gate):
             return readers_of_their_own_labels(request)
         case "referee-carries-over":
             return referees()
+        case "drawn-as-asked":
+            return readers_of_tissues()
     raise AssertionError(f"gate {gate} has no test: say here what it measures of real data, a Gaussian, no training")
 
 
