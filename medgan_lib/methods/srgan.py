@@ -44,9 +44,9 @@ class SRGAN(Translation):
     l_X is the content loss. With ``phi`` it is the mean squared difference between phi(x) and phi(G(y)); without, that
     between the images, or with ``distance`` "l1" the mean absolute one. l_Gen is the generator's loss in a game with D,
     which sees single images. ``mu`` = 0 leaves the adversary alone, ``lam`` = 0 the content loss, and D may then be
-    None. ``lr`` and ``betas`` are Adam's; ``decay`` = (first, last) brings the learning rates linearly to 0 between these
-    two steps. ValueError for an unknown objective or distance, a negative weight, two weights of 0, no D with lam > 0,
-    or a decay that makes no sense.
+    None. ``lr`` and ``betas`` are Adam's, ``lr_D`` is D's own rate where it has one; ``decay`` = (first, last) brings the
+    learning rates linearly to 0 between these two steps. ValueError for an unknown objective or distance, a negative weight, two weights of 0, no D with
+    lam > 0, or a decay that makes no sense.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class SRGAN(Translation):
         mu: float = 1.0,
         lam: float = 1e-3,
         lr: float = 1e-4,
+        lr_D: float | None = None,
         betas: tuple[float, float] = (0.9, 0.999),
         decay: tuple[int, int] | None = None,
     ) -> None:
@@ -76,7 +77,8 @@ class SRGAN(Translation):
         self.objective, self.distance, self.mu, self.lam, self.lr, self.betas = objective, distance, mu, lam, lr, betas
         self.decay = checked_decay(decay)
         self.opt_G = adam(G, lr, betas)
-        self.opt_D = adam(D, lr, betas) if lam else None
+        self.lr_D = lr if lr_D is None else lr_D
+        self.opt_D = adam(D, self.lr_D, betas) if lam else None
 
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One update of D and one of G. Returns "loss_G" (all of it), "content" (l_X), and with lam > 0 "loss_D"."""

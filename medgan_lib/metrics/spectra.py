@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import NamedTuple
 
 import torch
@@ -51,34 +53,32 @@ def spectrum(x: Tensor) -> Spectrum:
 
 
 def mesh(x: Tensor, period: int = 4, clear: int = 3) -> float:
-    """How far a pattern that repeats every ``period`` pixels stands out of the power spectrum, in dB; about 0 if none.
+    """Root mean square of a pattern that repeats every ``period`` pixels along both axes, in units of ``x``.
 
     A network that enlarges, or one that it learns from, may treat pixels by their place on a coarse grid, which leaves
-    a pattern of that period. Its power is at the frequencies i / period, j / period, while that of anatomy falls
-    smoothly there. Mean over these frequencies (each pair with i, j not both 0) of 10 log10 of the mean power within
-    1 bin of it over that of the square ring ``clear`` to ``clear`` + 2 bins around it.
+    a pattern of that period. Its power is at the frequencies (i / period, j / period), where that of anatomy falls
+    smoothly: what the 3 x 3 bins around each of them hold beyond the mean of a square ring around them is the
+    pattern's. As a difference it may be negative where there is none, and then 0 is returned.
 
     Args:
-        x: images (n, channels, h, w), sizes multiples of ``period`` and at least 4 (``clear`` + 2) ``period`` / 2.
+        x: images (n, channels, h, w), sizes multiples of ``period`` and at least 2 (``clear`` + 2) ``period``.
         period: pixels.
-        clear: bins between a peak and what it is compared with: a pattern is only where the image is bright, and its
-            peak is as wide as the bright part is narrow.
+        clear: bins between a peak and the ring, which is 3 bins wide: where a pattern shows only in the bright part of
+            an image its peak is as wide as that part is narrow.
 
     Raises:
         ValueError: other shapes or sizes, no samples, or values that are not finite.
     """
-    x = in_double(x, "images")
-    reach = clear + 2
+    x, reach = in_double(x, "images"), clear + 2
     if x.ndim != 4 or not len(x) or any(s % period or s < 2 * reach * period for s in x.shape[2:]):
         raise ValueError(f"images must be (n, channels, h, w), multiples of {period} and at least {2 * reach * period}")
     power = torch.fft.fft2(x, norm="ortho").abs().square().mean((0, 1))
-    steps = [s // period for s in power.shape]
-    found = []
-    for i in range(period):
-        for j in range(period):
-            if i or j:
-                near = power.roll((reach - i * steps[0], reach - j * steps[1]), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
-                away = (torch.arange(2 * reach + 1) - reach).abs().to(near.device)
-                away = torch.maximum(away[:, None], away)
-                found.append(10 * (near[away <= 1].mean() / near[away >= clear].mean()).log10())
-    return float(torch.stack(found).mean())
+    away = (torch.arange(2 * reach + 1, device=x.device) - reach).abs()
+    away = torch.maximum(away[:, None], away)
+    excess = 0.0
+    for i, j in itertools.product(range(period), repeat=2):
+        if i or j:
+            shift = [reach - k * size // period for k, size in zip((i, j), power.shape, strict=True)]
+            near = power.roll(shift, (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
+            excess += float((near[away <= 1] - near[away >= clear].mean()).sum())
+    return math.sqrt(max(excess, 0.0) / power.numel())

@@ -62,7 +62,7 @@ class SuperResolver(nn.Module):
 
 
 class SmoothCritic(nn.Module):
-    """Images x (n, channels, *size) -> one logit a patch (n, *patches), and no pixel of a patch counts more by its place.
+    """Images x (n, channels, *size) -> one logit a patch (n, *patches); no pixel counts more because of its place.
 
     A convolution of stride 2 skips: its gradient falls on even and on odd pixels differently, and a generator that
     follows it draws a mesh. Here each of the ``stages`` is a 3-wide convolution at every pixel, and what follows is
@@ -91,22 +91,42 @@ class SmoothCritic(nn.Module):
 class SmoothReader(nn.Module):
     """Images (n, channels, *size) -> logits of which way up they are (n, turns) and of their faults (n, faults).
 
-    Like VGG (Simonyan and Zisserman 2015): two 3-wide convolutions at every resolution, three resolutions. ``looks``
-    are the layers up to the second convolution of the second, whose maps a content loss compares; between resolutions
-    stands a mean over 2 pixels along each axis, as in `SmoothCritic`, in place of the maximum.
+    Like VGG (Simonyan and Zisserman 2015): two 3-wide convolutions at every resolution, three resolutions, and between
+    them a mean over 2 pixels along each axis, as in `SmoothCritic`, in place of the maximum. What a content loss
+    compares is what `Looks` takes from its first two resolutions.
     """
 
     def __init__(self, channels: int, turns: int, faults: int, *, width: int = 16, dims: int = 2) -> None:
         super().__init__()
         layers = smooth_stages(channels, width, 3, dims, convolutions=2)
-        kept = len(layers) * 2 // 3 - 1  # without the mean at the end of the second stage
-        self.looks, self.rest = nn.Sequential(*layers[:kept]), nn.Sequential(*layers[kept:])
+        third = len(layers) // 3
+        self.stages = nn.ModuleList(nn.Sequential(*layers[k : k + third]) for k in range(0, len(layers), third))
         self.turn, self.fault = nn.Linear(4 * width, turns), nn.Linear(4 * width, faults)
         initialise(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        h = self.rest(self.looks(x)).flatten(2).mean(2)
+        for stage in self.stages:
+            x = stage(x)
+        h = x.flatten(2).mean(2)
         return self.turn(h), self.fault(h)
+
+
+class Looks(nn.Module):
+    """Images (n, channels, *size) -> the maps of a `SmoothReader` after the second convolution of both fine resolutions.
+
+    The coarser ones are repeated to the size of the image: (n, 3 width, *size). A mean over 2 pixels is blind to a
+    pattern of period 2, and maps of the full resolution are not.
+    """
+
+    def __init__(self, reader: SmoothReader) -> None:
+        super().__init__()
+        first, second = reader.stages[:2]
+        self.fine, self.pool, self.coarse = first[:-1], first[-1], second[:-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = self.fine(x)
+        coarse = self.coarse(self.pool(fine))
+        return torch.cat([fine, F.interpolate(coarse, size=x.shape[2:], mode="nearest")], 1)
 
 
 def smooth_stages(channels: int, width: int, stages: int, dims: int, convolutions: int) -> list[nn.Module]:
