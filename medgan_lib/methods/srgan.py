@@ -44,9 +44,9 @@ class SRGAN(Translation):
     l_X is the content loss. With ``phi`` it is the mean squared difference between phi(x) and phi(G(y)); without, that
     between the images, or with ``distance`` "l1" the mean absolute one. l_Gen is the generator's loss in a game with D,
     which sees single images. ``mu`` = 0 leaves the adversary alone, ``lam`` = 0 the content loss, and D may then be
-    None. ``lr`` and ``betas`` are Adam's, ``lr_D`` is D's own rate where it has one; ``decay`` = (first, last) brings the
-    learning rates linearly to 0 between these two steps. ValueError for an unknown objective or distance, a negative weight, two weights of 0, no D with
-    lam > 0, or a decay that makes no sense.
+    None. ``lr`` and ``betas`` are Adam's, ``lr_D`` is D's own rate where it has one; ``decay`` = (first, last) brings
+    the rates linearly to 0 between these two steps. ValueError for an unknown objective or distance, a negative weight,
+    two weights of 0, no D with lam > 0, or a decay that makes no sense.
     """
 
     def __init__(

@@ -112,7 +112,7 @@ class SmoothReader(nn.Module):
 
 
 class Looks(nn.Module):
-    """Images (n, channels, *size) -> the maps of a `SmoothReader` after the second convolution of both fine resolutions.
+    """Images (n, channels, *size) -> what a `SmoothReader` sees after two convolutions at each of two resolutions.
 
     The coarser ones are repeated to the size of the image: (n, 3 width, *size). A mean over 2 pixels is blind to a
     pattern of period 2, and maps of the full resolution are not.

@@ -33,3 +33,36 @@ def test_spectrum_finds_a_wave_a_constant_and_noise():
     assert constant.power[0] == pytest.approx(64) and constant.power[1:].max() < 1e-20
     white = metrics.spectrum(normal(400, 1, 16, 16))
     assert torch.allclose(white.power, torch.ones_like(white.power), atol=0.1)
+
+
+def heads(n=40):
+    """Smooth bright patches on black: a pattern on them has wide peaks, and they have none of their own."""
+    place = torch.linspace(-1, 1, 48, dtype=torch.float64)
+    bright = ((place[:, None] ** 2 + place**2) < 0.6).double()
+    smooth = torch.nn.functional.interpolate(normal(n, 1, 6, 6), size=(48, 48), mode="bicubic")
+    return bright * (0.5 + 0.2 * smooth)
+
+
+@pytest.mark.parametrize(("period", "amplitude"), [(2, 0.02), (4, 0.02), (4, 0.1)])
+def test_a_planted_mesh_is_found_with_its_amplitude(period, amplitude):
+    wave = torch.cos(2 * math.pi / period * torch.arange(48, dtype=torch.float64))
+    pattern = amplitude * wave[:, None] * wave
+    everywhere = metrics.mesh(normal(200, 1, 48, 48) * 0.05 + pattern, 4)
+    assert everywhere == pytest.approx(pattern.square().mean().sqrt().item(), rel=0.1)
+    x = heads()
+    clean, found = metrics.mesh(x, 4), metrics.mesh(x + (x > 0.01) * pattern, 4)
+    inside = ((x > 0.01) * pattern).square().mean().sqrt().item()
+    assert clean < 0.5 * inside and math.sqrt(found**2 - clean**2) == pytest.approx(inside, rel=0.25)
+
+
+def test_noise_stripes_of_another_period_and_nothing_are_no_mesh():
+    stripes = torch.cos(2 * math.pi / 6 * torch.arange(48, dtype=torch.float64))
+    assert metrics.mesh(0.5 * stripes.expand(2, 1, 48, 48)) < 1e-3
+    assert metrics.mesh(0.1 * normal(400, 1, 48, 48)) < 0.01
+    assert metrics.mesh(torch.ones(1, 1, 48, 48)) == 0
+
+
+@pytest.mark.parametrize("shape", [(2, 48, 48), (0, 1, 48, 48), (2, 1, 46, 48), (2, 1, 36, 48)])
+def test_mesh_refuses_what_holds_no_whole_periods(shape):
+    with pytest.raises(ValueError, match="multiples of 4 and at least 40"):
+        metrics.mesh(torch.zeros(*shape))
