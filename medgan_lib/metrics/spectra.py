@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from medgan_lib.metrics.samples import in_double
 
@@ -52,33 +52,36 @@ def spectrum(x: Tensor) -> Spectrum:
     return Spectrum(frequency, mean.cpu(), count[filled].cpu())
 
 
-def mesh(x: Tensor, period: int = 4, clear: int = 3) -> float:
-    """Root mean square of a pattern that repeats every ``period`` pixels along both axes, in units of ``x``.
+def patterns(x: Tensor, reference: Tensor, lowest: float = 0.25, factor: float = 4.0) -> float:
+    """Root mean square of regular patterns in images, in their units: meshes and stripes that the reference has not.
 
-    A network that enlarges, or one that it learns from, may treat pixels by their place on a coarse grid, which leaves
-    a pattern of that period. Its power is at the frequencies (i / period, j / period), where that of anatomy falls
-    smoothly: what the 3 x 3 bins around each of them hold beyond the mean of a square ring around them is the
-    pattern's. As a difference it may be negative where there is none, and then 0 is returned.
+    A pattern has its power at a few frequencies, so it stands out among all waves as fine as itself. For each
+    frequency of at least ``lowest`` cycles a pixel the power of ``x`` is divided by that of the reference; what exceeds
+    ``factor`` times the median of this ratio on its ring (frequencies of one length) is a pattern, and counts with all
+    that it has beyond the median. Blur, noise, another texture or a warp are as strong in all directions, and none.
 
     Args:
-        x: images (n, channels, h, w), sizes multiples of ``period`` and at least 2 (``clear`` + 2) ``period``.
-        period: pixels.
-        clear: bins between a peak and the ring, which is 3 bins wide: where a pattern shows only in the bright part of
-            an image its peak is as wide as that part is narrow.
+        x, reference: images (n, channels, h, w) and (m, channels, h, w), of one size, best some hundred. Powers are
+            means over all and over 3 x 3 neighbouring frequencies.
+        lowest: cycles a pixel, in (0, 0.5].
+        factor: above 1, of the ratio.
 
     Raises:
-        ValueError: other shapes or sizes, no samples, or values that are not finite.
+        ValueError: other shapes, no samples, or values that are not finite.
     """
-    x, reach = in_double(x, "images"), clear + 2
-    if x.ndim != 4 or not len(x) or any(s % period or s < 2 * reach * period for s in x.shape[2:]):
-        raise ValueError(f"images must be (n, channels, h, w), multiples of {period} and at least {2 * reach * period}")
-    power = torch.fft.fft2(x, norm="ortho").abs().square().mean((0, 1))
-    away = (torch.arange(2 * reach + 1, device=x.device) - reach).abs()
-    away = torch.maximum(away[:, None], away)
-    excess = 0.0
-    for i, j in itertools.product(range(period), repeat=2):
-        if i or j:
-            shift = [reach - k * size // period for k, size in zip((i, j), power.shape, strict=True)]
-            near = power.roll(shift, (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
-            excess += float((near[away <= 1] - near[away >= clear].mean()).sum())
-    return math.sqrt(max(excess, 0.0) / power.numel())
+    x, reference = in_double(x, "images"), in_double(reference, "references")
+    if x.ndim != 4 or x.shape[1:] != reference.shape[1:] or not len(x) or not len(reference):
+        shapes = f"{tuple(x.shape)} and {tuple(reference.shape)}"
+        raise ValueError(f"patterns are of images (n, channels, h, w) of one size, not {shapes}")
+    images = (x, reference.to(x.device))
+    powers = [torch.fft.fft2(part, norm="ortho").abs().square().mean((0, 1)) for part in images]
+    ours, theirs = (F.avg_pool2d(F.pad(p[None, None], (1, 1, 1, 1), mode="circular"), 3, 1)[0, 0] for p in powers)
+    axes = [torch.fft.fftfreq(size, dtype=torch.float64, device=x.device) for size in ours.shape]
+    ring = (torch.hypot(axes[0][:, None], axes[1]) * max(ours.shape)).round().long()
+    ring = ring.clamp_max(max(ours.shape) // 2)  # the corners are one ring
+    ratio, excess = ours / theirs.clamp_min(1e-30), 0.0
+    for k in range(round(lowest * max(ours.shape)), int(ring.max()) + 1):
+        times = ratio[ring == k] / ratio[ring == k].median().clamp_min(1e-30)
+        out = times > factor
+        excess += float((ours[ring == k][out] * (1 - 1 / times[out])).sum())
+    return math.sqrt(excess / ours.numel())
