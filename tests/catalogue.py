@@ -106,9 +106,9 @@ def semi_supervised(similarities: int = 0, **options) -> M.SemiSupervisedGAN:
 
 
 def super_resolving() -> M.SRGAN:
-    return M.SRGAN(
-        N.SuperResolver(1, factor=4, width=8, blocks=1), N.PatchCritic(1, width=4), encoder(8).layers[:6], lam=0.1
-    )
+    phi = M.FeatureMaps(N.Looks(N.SmoothReader(1, 4, 7, width=4)), image(8))
+    G, D = N.SuperResolver(1, factor=4, width=8, blocks=1), N.SmoothCritic(1, width=4)
+    return M.SRGAN(G, D, phi, lam=0.1, lr_D=4e-4, decay=(2, 99))
 
 
 def of_both_domains() -> Batch:

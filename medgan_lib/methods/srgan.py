@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 from torch.optim import Optimizer
 
-from medgan_lib.methods.base import adam, frozen
+from medgan_lib.methods.base import adam, checked_decay, decay_, frozen
 from medgan_lib.methods.translation import Translation, judge
 from medgan_lib.objectives import OBJECTIVES
 
@@ -44,8 +44,9 @@ class SRGAN(Translation):
     l_X is the content loss. With ``phi`` it is the mean squared difference between phi(x) and phi(G(y)); without, that
     between the images, or with ``distance`` "l1" the mean absolute one. l_Gen is the generator's loss in a game with D,
     which sees single images. ``mu`` = 0 leaves the adversary alone, ``lam`` = 0 the content loss, and D may then be
-    None. ``lr`` and ``betas`` are Adam's. ValueError for an unknown objective or distance, a negative weight, two
-    weights of 0, or no D with lam > 0.
+    None. ``lr`` and ``betas`` are Adam's, ``lr_D`` is D's own rate where it has one; ``decay`` = (first, last) brings
+    the rates linearly to 0 between these two steps. ValueError for an unknown objective or distance, a negative weight,
+    two weights of 0, no D with lam > 0, or a decay that makes no sense.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class SRGAN(Translation):
         mu: float = 1.0,
         lam: float = 1e-3,
         lr: float = 1e-4,
+        lr_D: float | None = None,
         betas: tuple[float, float] = (0.9, 0.999),
+        decay: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         if objective not in OBJECTIVES:
@@ -72,8 +75,10 @@ class SRGAN(Translation):
             raise ValueError("lam > 0 weighs a game, which needs a D")
         self.G, self.D, self.phi = G, D, phi
         self.objective, self.distance, self.mu, self.lam, self.lr, self.betas = objective, distance, mu, lam, lr, betas
+        self.decay = checked_decay(decay)
         self.opt_G = adam(G, lr, betas)
-        self.opt_D = adam(D, lr, betas) if lam else None
+        self.lr_D = lr if lr_D is None else lr_D
+        self.opt_D = adam(D, self.lr_D, betas) if lam else None
 
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One update of D and one of G. Returns "loss_G" (all of it), "content" (l_X), and with lam > 0 "loss_D"."""
@@ -88,6 +93,7 @@ class SRGAN(Translation):
         self.opt_G.zero_grad()
         loss.backward()
         self.opt_G.step()
+        decay_(self.optimizers().values(), self.decay)
         return {"loss_G": loss.detach(), "content": content.detach()} | history
 
     def content(self, fake: Tensor, x: Tensor) -> Tensor:

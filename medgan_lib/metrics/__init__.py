@@ -46,7 +46,7 @@ from medgan_lib.metrics.patches import sliced_wasserstein, sliced_wasserstein_by
 from medgan_lib.metrics.ranking import AUC, auc, auc_interval, roc_curve
 from medgan_lib.metrics.reference import high_frequency_error, mae, psnr, retrieval, same, sharpness, ssim
 from medgan_lib.metrics.sets import PRDC, Score, frechet, prdc, wasserstein1, with_floor
-from medgan_lib.metrics.spectra import Spectrum, spectrum
+from medgan_lib.metrics.spectra import Spectrum, patterns, spectrum
 from medgan_lib.metrics.turing import GENERATED, REAL, TuringTest, turing_lessons, turing_test
 from medgan_lib.metrics.two_sample import TwoSample, proxy_a_distance, told_apart, two_sample_test
 from medgan_lib.metrics.yardstick import Accuracy, Sight, Yardstick, features
@@ -107,6 +107,7 @@ __all__ = [
     "over_a_circle",
     "over_a_gaussian",
     "over_chance",
+    "patterns",
     "perfect_regression",
     "prdc",
     "proxy_a_distance",

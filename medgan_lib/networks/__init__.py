@@ -24,7 +24,7 @@ from medgan_lib.networks.progressive import GrowingCritic, GrowingGenerator
 from medgan_lib.networks.pyramid import BandCritic, BandGenerator
 from medgan_lib.networks.segmenter import Segmenter
 from medgan_lib.networks.shift import Shift
-from medgan_lib.networks.superresolution import SuperResolver
+from medgan_lib.networks.superresolution import Looks, SmoothCritic, SmoothReader, SuperResolver
 from medgan_lib.networks.text import TextEncoder, Vocabulary
 from medgan_lib.networks.translators import (
     DilatedTranslator,
@@ -55,6 +55,7 @@ __all__ = [
     "GrowingGenerator",
     "InstanceNorm",
     "JointCritic",
+    "Looks",
     "MinibatchDiscrimination",
     "PatchCritic",
     "ProCritic",
@@ -64,6 +65,8 @@ __all__ = [
     "ResizeConv",
     "Segmenter",
     "Shift",
+    "SmoothCritic",
+    "SmoothReader",
     "SoftplusGenerator",
     "SuperResolver",
     "TextEncoder",

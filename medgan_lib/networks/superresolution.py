@@ -1,4 +1,4 @@
-"""A generator that makes images larger (review Sec. 3.1)."""
+"""A generator that makes images larger, and networks that look at what it makes without skipping pixels (Sec. 3.1)."""
 
 from __future__ import annotations
 
@@ -59,3 +59,86 @@ class SuperResolver(nn.Module):
             features = features + block(features)
         base = F.interpolate(y, scale_factor=float(self.factor), mode=self.mode, align_corners=False)
         return base + self.last(self.up(features))
+
+
+class SmoothCritic(nn.Module):
+    """Images x (n, channels, *size) -> one logit a patch (n, *patches); no pixel counts more because of its place.
+
+    A convolution of stride 2 skips: its gradient falls on even and on odd pixels differently, and a generator that
+    follows it draws a mesh. Here each of the ``stages`` is a 3-wide convolution at every pixel, and what follows is
+    halved by the mean of 2 pixels along each axis. ValueError for images smaller than 4 * 2^stages.
+    """
+
+    per_sample = True
+
+    def __init__(self, channels: int = 1, *, width: int = 16, stages: int = 2, dims: int = 2) -> None:
+        super().__init__()
+        self.least, after = 4 << stages, width << stages
+        self.layers = nn.Sequential(
+            *smooth_stages(channels, width, stages, dims, convolutions=1),
+            CONV[dims](after // 2, after, 3, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+            CONV[dims](after, 1, 3, padding=1),
+        )
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if min(x.shape[2:]) < self.least:
+            raise ValueError(f"images of {tuple(x.shape[2:])} pixels, patches need {self.least} along each axis")
+        return self.layers(x).squeeze(1)
+
+
+class SmoothReader(nn.Module):
+    """Images (n, channels, *size) -> logits of which way up they are (n, turns) and of their faults (n, faults).
+
+    Like VGG (Simonyan and Zisserman 2015): two 3-wide convolutions at every resolution, three resolutions, and between
+    them a mean over 2 pixels along each axis, as in `SmoothCritic`, in place of the maximum. What a content loss
+    compares is what `Looks` takes from its first two resolutions.
+    """
+
+    def __init__(self, channels: int, turns: int, faults: int, *, width: int = 16, dims: int = 2) -> None:
+        super().__init__()
+        layers = smooth_stages(channels, width, 3, dims, convolutions=2)
+        third = len(layers) // 3
+        self.stages = nn.ModuleList(nn.Sequential(*layers[k : k + third]) for k in range(0, len(layers), third))
+        self.turn, self.fault = nn.Linear(4 * width, turns), nn.Linear(4 * width, faults)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        for stage in self.stages:
+            x = stage(x)
+        h = x.flatten(2).mean(2)
+        return self.turn(h), self.fault(h)
+
+
+class Looks(nn.Module):
+    """Images (n, channels, *size) -> what a `SmoothReader` sees after two convolutions at each of two resolutions.
+
+    The coarser ones are repeated to the size of the image: (n, 3 width, *size). A mean over 2 pixels is blind to a
+    pattern of period 2, and maps of the full resolution are not.
+    """
+
+    def __init__(self, reader: SmoothReader) -> None:
+        super().__init__()
+        first, second = reader.stages[:2]
+        self.fine, self.pool, self.coarse = first[:-1], first[-1], second[:-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = self.fine(x)
+        coarse = self.coarse(self.pool(fine))
+        return torch.cat([fine, F.interpolate(coarse, size=x.shape[2:], mode="nearest")], 1)
+
+
+def smooth_stages(channels: int, width: int, stages: int, dims: int, convolutions: int) -> list[nn.Module]:
+    """``stages`` times: ``convolutions`` 3-wide ones, each with LeakyReLU(0.2), and a mean over 2 pixels an axis."""
+    layers: list[nn.Module] = []
+    before = channels
+    for stage in range(stages):
+        for _ in range(convolutions):
+            layers += [CONV[dims](before, width << stage, 3, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+            before = width << stage
+        layers.append(MEAN_POOL[dims](2))
+    return layers
+
+
+MEAN_POOL = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from medgan_lib.methods.srgan import SRGAN, FeatureMaps
-from medgan_lib.networks import PatchCritic
+from medgan_lib.networks import Looks, PatchCritic, SmoothCritic, SmoothReader
 from medgan_lib.networks.superresolution import SuperResolver
 from medgan_lib.objectives import OBJECTIVES
 from medgan_lib.physics.resolution import measured, truncate, zero_fill
@@ -121,6 +121,52 @@ def test_settings_that_make_no_sense(options, message):
         SRGAN(G, D, phi, **options)
     with pytest.raises(ValueError, match="needs a D"):
         SRGAN(G, None, lam=1.0)
+
+
+def unevenness(critic: nn.Module) -> float:
+    """How much the gradient of all logits differs between pixels of an even image, away from its border."""
+    x = torch.full((1, 1, 64, 64), 0.3, requires_grad=True)
+    critic(x).sum().backward()
+    inside = x.grad[..., 24:40, 24:40]
+    return (inside.std() / inside.abs().mean()).item()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_pixel_counts_more_by_its_place_but_where_a_critic_skips(seed):
+    torch.manual_seed(seed)
+    assert unevenness(SmoothCritic(1, width=8)) < 1e-4
+    assert unevenness(Looks(SmoothReader(1, 4, 7, width=8))) < 1e-4
+    assert unevenness(PatchCritic(1, width=8)) > 0.2
+
+
+def test_looks_see_a_pattern_that_changes_sign_from_pixel_to_pixel():
+    torch.manual_seed(0)
+    reader = SmoothReader(1, 4, 7, width=8)
+    looks = Looks(reader)
+    board = ((torch.arange(32)[:, None] + torch.arange(32)) % 2 * 2.0 - 1)[None, None]
+    grey = torch.zeros(1, 1, 32, 32)
+    maps = looks(grey + 0.1 * board) - looks(grey)
+    assert maps.shape == (1, 24, 32, 32) and maps[:, :8].abs().max() > 0.01
+    turn, fault = reader(images(3, 32))
+    assert turn.shape == (3, 4) and fault.shape == (3, 7)
+
+
+def test_smooth_networks_judge_patches_in_every_dimension():
+    assert SmoothCritic(1, width=4)(torch.zeros(2, 1, 32, 48)).shape == (2, 8, 12)
+    assert SmoothCritic(1, width=2, stages=1, dims=3)(torch.zeros(1, 1, 8, 8, 8)).shape == (1, 4, 4, 4)
+    with pytest.raises(ValueError, match="patches need 16"):
+        SmoothCritic(1)(torch.zeros(1, 1, 12, 32))
+
+
+def test_the_rates_are_each_players_own_and_fall_to_zero():
+    G, D, phi = players()
+    method = SRGAN(G, D, phi, lam=0.5, lr=1e-3, lr_D=4e-3, decay=(1, 3))
+    x = images(4, 16)
+    for share in (1.0, 0.5, 0.0):
+        method.step({"x": x, "y": truncate(x, 2)})
+        assert [o.param_groups[0]["lr"] for o in (method.opt_G, method.opt_D)] == [1e-3 * share, 4e-3 * share]
+    with pytest.raises(ValueError, match="decay must be"):
+        SRGAN(G, D, phi, lam=0.5, decay=(3, 1))
 
 
 def test_it_learns_detail_that_follows_from_the_input():

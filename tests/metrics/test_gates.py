@@ -13,6 +13,7 @@ from medgan_lib import methods as M
 from medgan_lib import networks as N
 from medgan_lib.cohorts.problems import reports, translation
 from medgan_lib.cohorts.problems.few_labels import draw_labelled
+from medgan_lib.physics import resolution
 from medgan_lib.training import fit
 
 GATES = ledger.load_gates()
@@ -137,6 +138,8 @@ def measured(request, gate):
             return [metrics.beyond_guessing(value, 0.1) for value in judges(request)]
         case "nearer-than-the-mean" | "discogan-nearer-than-the-mean" | "dualgan-nearer-than-the-mean":
             return translators()
+        case "resolver-beats-interpolation":
+            return resolvers()
         case "game-is-on":
             return games(request)
         case "labels-are-learnt":
@@ -170,6 +173,16 @@ def translators():
     sets = (noisy, gaussian_of(train.x, len(held)), N.batched(N.UNet(width=8, depth=2), held["y"]))
     mean = metrics.mae(metrics.mean_image(train.x, held.x), held.x, window, head)
     return [metrics.mae(made, held.x, window, head) / mean for made in sets]
+
+
+def resolvers():
+    """Squared errors over that of bicubic interpolation: of the truth with noise, a Gaussian, an untrained resolver."""
+    train, held = (cohorts.load("heads", split, n=60, size=32, contrasts=("t1",)).x for split in ("train", "test"))
+    torch.manual_seed(0)
+    y = resolution.truncate(held, 4)
+    bicubic = nn.functional.interpolate(y, scale_factor=4.0, mode="bicubic")
+    sets = (held + 0.02 * torch.randn(held.shape), gaussian_of(train, len(held)), N.SuperResolver(factor=4, width=8)(y))
+    return [((made - held).square().mean() / (bicubic - held).square().mean()).item() for made in sets]
 
 
 def rulers():
