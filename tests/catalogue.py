@@ -184,6 +184,12 @@ CATALOGUE: dict[str, Case] = {
     "SelfRegularisedGAN": Case(
         lambda: M.SelfRegularisedGAN(N.UNet(width=4), N.PatchCritic(1, width=4), lam=10.0), of_both_domains
     ),
+    "SelfRegularisedGAN with a Wasserstein critic": Case(
+        lambda: M.SelfRegularisedGAN(
+            N.UNet(width=4), N.Critic((1, 32, 32), 4), "wgan-gp", lam=1.0, n_critic=2, decay=(1, 9)
+        ),
+        lambda: {"x": image(8, 1, 32), "y": image(8, 1, 32)},
+    ),
     "CycleGAN": Case(
         lambda: cycle(M.CycleGAN, identity=5.0, buffer=(6, 1, 32, 32), decay=(10, 20)), of_both_domains
     ),

@@ -86,6 +86,22 @@ def retrieval(x: Tensor, reference: Tensor) -> float:
     return float((distance.argmin(1) == torch.arange(len(x), device=x.device)).double().mean())
 
 
+def line_up(x: Tensor, reference: Tensor, people: int = 20) -> float:
+    """Share of line-ups in which an image is nearest by L1 distance to its own reference; by chance 1 / ``people``.
+
+    A line-up is the own reference among ``people - 1`` others, one image a person, all other choices being equally
+    likely: with r others nearer, the own one stands first in C(n - 1 - r, people - 1) of C(n - 1, people - 1) of them.
+    ValueError for other shapes, or fewer images than ``people``.
+    """
+    n, others = len(x), people - 1
+    if not 1 <= others < n:
+        raise ValueError(f"a line-up of {people} needs at least two people and as many images, not {n}")
+    distance = torch.cdist(x.double().flatten(1), same(x, reference).double().flatten(1), p=1)
+    nearer = (distance < distance.diagonal()[:, None]).sum(1).double()[:, None]
+    drawn = torch.arange(others, device=x.device)
+    return float(((n - 1 - nearer - drawn).clamp_min(0) / (n - 1 - drawn)).prod(1).mean())
+
+
 def same(x: Tensor, reference: Tensor) -> Tensor:
     if x.shape != reference.shape:
         raise ValueError(f"images {tuple(x.shape)} and references {tuple(reference.shape)} must have the same shape")

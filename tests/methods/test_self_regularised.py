@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from medgan_lib import cohorts, training
+from medgan_lib import cohorts, metrics, training
 from medgan_lib.methods import SelfRegularisedGAN
 from medgan_lib.networks import MLP
 from medgan_lib.objectives import OBJECTIVES
-from medgan_lib.physics import mr
 from pipeline import ROOT
 
 
@@ -99,6 +98,43 @@ def test_eq_8_spoils_the_answer_where_domains_differ() -> None:
     assert slope(-0.6, 20.0, symmetric=False) == pytest.approx(1, abs=0.12)
 
 
+def test_a_critic_is_updated_n_times_on_its_own_images_with_its_penalty() -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    class Watched(SelfRegularisedGAN):
+        def update_D(self, x: Tensor, fake: Tensor) -> Tensor:
+            seen.append((x, fake))
+            return super().update_D(x, fake)
+
+    torch.manual_seed(0)
+    method = Watched(Slope(1.0), nn.Linear(1, 1), "wgan-gp", n_critic=3, lr=1e-12)
+    with torch.no_grad():
+        method.D.weight.fill_(3.0)
+    assert (method.draws, method.penalty) == (3, 10.0)
+    batch = {"x": torch.arange(6.0)[:, None], "y": torch.arange(6.0)[:, None] + 10}
+    losses = method.step(batch)
+    assert torch.equal(torch.cat([x for x, _ in seen]), batch["x"])
+    assert torch.equal(torch.cat([fake for _, fake in seen]), batch["y"])
+    # the slope is 3 everywhere: E[D(fake)] - E[D(x)] = 3 * 10, and the penalty 10 * (3 - 1)^2
+    assert losses["loss_D"].item() == pytest.approx(30 + 40, rel=1e-4)
+
+
+def test_rates_fall_to_0() -> None:
+    method = SelfRegularisedGAN(Slope(0.5), nn.Linear(1, 1), lr=0.1, decay=(2, 4))
+    batch = {"x": torch.ones(4, 1), "y": torch.ones(4, 1)}
+    rates = []
+    for _ in range(4):
+        method.step(batch)
+        rates.append([group["lr"] for opt in method.optimizers().values() for group in opt.param_groups])
+    assert rates == [pytest.approx([r, r]) for r in (0.1, 0.1, 0.05, 0.0)]
+
+
+@pytest.mark.parametrize("wrong", [{"n_critic": 0}, {"penalty": -1.0}, {"lam": -1.0}, {"decay": (3, 3)}])
+def test_what_makes_no_sense_is_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError):
+        SelfRegularisedGAN(Slope(0.5), nn.Linear(1, 1), **wrong)
+
+
 # --- the chapter's own functions ---------------------------------------------------------------
 
 
@@ -116,8 +152,13 @@ def defined(chapter: dict[str, str], cell: str, until: str | None = None, **give
     return SimpleNamespace(**names)
 
 
+def on_the_line(chapter: dict[str, str]) -> SimpleNamespace:
+    first = defined(chapter, "line", np=np)
+    return defined(chapter, "line-value", **vars(first))
+
+
 def test_the_value_on_the_line_has_its_minima_where_theory_says(chapter: dict[str, str]) -> None:
-    cell = defined(chapter, "line", np=np)
+    cell = on_the_line(chapter)
     near, far = (cell.eq8(name, 0) for name in ("near", "far"))
     assert near == pytest.approx(near[::-1], abs=1e-9)
     assert abs(cell.slopes[near.argmin()]) == pytest.approx(0.8, abs=0.02)
@@ -128,7 +169,7 @@ def test_the_value_on_the_line_has_its_minima_where_theory_says(chapter: dict[st
 
 
 def test_jsd_of_far_apart_densities_is_log_2(chapter: dict[str, str]) -> None:
-    cell = defined(chapter, "line", np=np)
+    cell = on_the_line(chapter)
     a, b = (cell.mixture(cell.line, [(1.0, m, 0.2)]) for m in (-3, 3))
     assert cell.jsd(a, b) == pytest.approx(np.log(2), abs=1e-6)
     assert cell.jsd(a, a) == pytest.approx(0, abs=1e-12)
@@ -137,8 +178,7 @@ def test_jsd_of_far_apart_densities_is_log_2(chapter: dict[str, str]) -> None:
 def data_cell(chapter: dict[str, str]) -> SimpleNamespace:
     from dataclasses import replace
 
-    return defined(chapter, "data", until="amount", cohorts=cohorts, np=np, torch=torch, mr=mr, replace=replace,
-                   noise=0.1)
+    return defined(chapter, "data", until="train_doses", cohorts=cohorts, replace=replace, size=32, dose=0.01)
 
 
 def test_through_window_keeps_units_and_clips(chapter: dict[str, str]) -> None:
@@ -149,15 +189,12 @@ def test_through_window_keeps_units_and_clips(chapter: dict[str, str]) -> None:
     assert shown.window["ct"] == scans.window["ct"]
 
 
-def test_noisy_is_rician_and_the_same_every_time(chapter: dict[str, str]) -> None:
-    scans = cohorts.load("heads", "test", size=32, n=20).select(x="x", y="x")
-    cell = data_cell(chapter)
-    noisy = cell.noisy(scans)
-    assert torch.equal(noisy.tensors["y"], cell.noisy(scans).tensors["y"])
-    middle = (scans.x > -0.6) & (scans.x < 0.4)  # neither clipped nor near the Rayleigh floor
-    signal, measured = (scans.x[middle] + 1) / 2, (noisy.tensors["y"][middle] + 1) / 2
-    assert float((measured**2 - signal**2).mean()) == pytest.approx(2 * 0.1**2, rel=0.15)
-    assert torch.equal(noisy.x, scans.x)
+def test_poor_and_good_ct_show_the_same_people_in_one_window(chapter: dict[str, str]) -> None:
+    found = data_cell(chapter).doses("test", 4)
+    assert found.window["x"] == found.window["y"] == (-100.0, 200.0)
+    inside = found["labels"] > 0
+    apart = [metrics.mae(found["y"].roll(k, 0), found.x, found.window["x"], inside) for k in (0, 1)]
+    assert 5 < apart[0] < apart[1] / 2  # noise, not another head
 
 
 def test_what_is_left_of_a_finding_knows_identity_and_removal(chapter: dict[str, str]) -> None:
@@ -165,8 +202,10 @@ def test_what_is_left_of_a_finding_knows_identity_and_removal(chapter: dict[str,
 
     inside = torch.zeros(4, 1, 48, 48, dtype=torch.bool)
     inside[..., 8:40, 8:40] = True
-    given = {"held": {"near": {"y": torch.full((4, 1, 48, 48), 0.3)}}, "head": {"near": inside}}
-    cell = defined(chapter, "finding", until="share = ", torch=torch, F=F, seed=100, faint=0.1, **given)
+    held = SimpleNamespace(window={"y": (-100.0, 200.0)}, y=torch.full((4, 1, 48, 48), 0.3), labels=inside.long())
+    held = type("Held", (SimpleNamespace,), {"__getitem__": lambda self, key: getattr(self, key)})(**vars(held))
+    cell = defined(chapter, "finding", torch=torch, F=F, cohorts=cohorts, seed=100, faint=10, doses_held=held)
+    assert cell.depth == pytest.approx(10 / 150)
     assert cell.kept(lambda y: y) == pytest.approx(1, abs=1e-6)
     assert cell.kept(lambda y: 0.3 * y + 0.2) == pytest.approx(0.3, abs=1e-5)
     assert cell.kept(lambda y: torch.zeros_like(y)) == 0
@@ -175,7 +214,7 @@ def test_what_is_left_of_a_finding_knows_identity_and_removal(chapter: dict[str,
 def test_a_blur_keeps_the_mean_and_does_not_move_the_image(chapter: dict[str, str]) -> None:
     from torch.nn import functional as F
 
-    cell = defined(chapter, "filters", until="\nh = ", torch=torch, F=F)
+    cell = defined(chapter, "filters", until="\nfilters = ", torch=torch, F=F)
     flat, dot = torch.full((1, 1, 20, 20), 0.4), torch.zeros(1, 1, 21, 21)
     dot[..., 10, 10] = 1
     assert torch.allclose(cell.blur(flat, 1.0), flat, atol=1e-6)

@@ -88,7 +88,7 @@ def measured(request, gate):
             judge, half = request.getfixturevalue("yardstick"), len(held) // 2
             sets = (held.x[half:], gaussian[half:], untrained[half:])
             return [metrics.over_a_gaussian(judge, train.x, held.x[:half], made) for made in sets]
-        case "as-varied-as-real":
+        case "as-varied-as-real" | "real-as-varied-as-real":
             train, held, gaussian, untrained = request.getfixturevalue("digits")
             judge, half = request.getfixturevalue("yardstick"), len(held) // 2
             sets = (held.x[half:], gaussian[half:], untrained[half:])
@@ -136,7 +136,8 @@ def measured(request, gate):
             return [metrics.beyond_guessing(value, 0.1) for value in readers_of_photographs()]
         case "judge-reads":
             return [metrics.beyond_guessing(value, 0.1) for value in judges(request)]
-        case "nearer-than-the-mean" | "discogan-nearer-than-the-mean" | "dualgan-nearer-than-the-mean":
+        case ("nearer-than-the-mean" | "pairs-nearer-than-the-mean" | "discogan-nearer-than-the-mean"
+              | "dualgan-nearer-than-the-mean"):
             return translators()
         case "resolver-beats-interpolation":
             return resolvers()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -138,3 +140,28 @@ def test_retrieval_counts_who_finds_their_own():
 def test_other_shapes_than_the_references_are_refused(figure):
     with pytest.raises(ValueError, match=r"images \(2, 1, 16, 16\) and references \(3, 1, 16, 16\)"):
         figure(blobs(2, 0), blobs(3, 0))
+
+
+def test_line_up_is_the_mean_over_all_line_ups() -> None:
+    """Against every line-up of 3 among 6, counted one by one."""
+    draw = torch.Generator().manual_seed(0)
+    reference = torch.rand(6, 1, 2, 2, generator=draw)
+    x = reference + 0.3 * torch.randn(6, 1, 2, 2, generator=draw)
+    distance = (x[:, None] - reference[None]).abs().flatten(2).sum(2)
+    found = [
+        all(distance[i, i] <= distance[i, k] for k in others)
+        for i in range(6)
+        for others in itertools.combinations([k for k in range(6) if k != i], 2)
+    ]
+    assert 0.4 < sum(found) / len(found) < 1
+    assert metrics.line_up(x, reference, 3) == pytest.approx(sum(found) / len(found))
+
+
+def test_line_up_knows_the_own_and_the_chance() -> None:
+    draw = torch.Generator().manual_seed(0)
+    reference, other = (torch.rand(400, 1, 3, 3, generator=draw) for _ in range(2))
+    assert metrics.line_up(reference, reference) == 1
+    assert metrics.line_up(other, reference) == pytest.approx(0.05, abs=0.02)
+    for people in (1, 401):
+        with pytest.raises(ValueError, match="line-up"):
+            metrics.line_up(other, reference, people)
