@@ -161,7 +161,7 @@ def classed(request):
 
 def within(request, made):
     train, held, _, _ = request.getfixturevalue("digits")
-    real = (held.x[: len(held) // 2], held["label"][: len(held) // 2])
+    real = held.x[: len(held) // 2], held["label"][: len(held) // 2]
     return metrics.variety_within(request.getfixturevalue("yardstick"), (train.x, train["label"]), real, made)
 
 
@@ -170,17 +170,16 @@ def translators():
     train, held = (translation.pairs("heads", split, n=120, size=32) for split in ("train", "test"))
     head, window = held["labels"] > 0, held.window["x"]
     torch.manual_seed(0)
-    noisy = held.x + 0.02 * torch.randn(held.x.shape)
-    sets = (noisy, gaussian_of(train.x, len(held)), N.batched(N.UNet(width=8, depth=2), held["y"]))
-    mean = metrics.mae(metrics.mean_image(train.x, held.x), held.x, window, head)
-    return [metrics.mae(made, held.x, window, head) / mean for made in sets]
+    noisy, untrained = held.x + 0.02 * torch.randn(held.x.shape), N.batched(N.UNet(width=8, depth=2), held["y"])
+    sets = (noisy, gaussian_of(train.x, len(held)), untrained)
+    mean = metrics.mean_image(train.x, held.x)
+    return [metrics.mae(made, held.x, window, head) / metrics.mae(mean, held.x, window, head) for made in sets]
 
 
 def resolvers():
     """Squared errors over that of bicubic interpolation: of the truth with noise, a Gaussian, an untrained resolver."""
     train, held = (cohorts.load("heads", split, n=60, size=32, contrasts=("t1",)).x for split in ("train", "test"))
-    torch.manual_seed(0)
-    y = resolution.truncate(held, 4)
+    y, _ = resolution.truncate(held, 4), torch.manual_seed(0)
     bicubic = nn.functional.interpolate(y, scale_factor=4.0, mode="bicubic")
     sets = (held + 0.02 * torch.randn(held.shape), gaussian_of(train, len(held)), N.SuperResolver(factor=4, width=8)(y))
     return [((made - held).square().mean() / (bicubic - held).square().mean()).item() for made in sets]

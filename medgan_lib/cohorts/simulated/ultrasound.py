@@ -82,10 +82,10 @@ def _anatomy(rng: np.random.Generator, size: int, lesion: float) -> tuple[np.nda
     """Labels (size, size) and where there is a mass. Places are shares of the field, drawn before the size counts."""
     line = (np.arange(size) + 0.5) / size
     down, right = line[:, None], line[None]
-    fat = 0.13 + 0.04 * rng.standard_normal() + _wave(rng, line, 0.02)
-    muscle = fat + (0.17 + 0.03 * rng.standard_normal() + _wave(rng, line, 0.015)).clip(0.05)
-    centre, turn = (rng.uniform(0.66, 0.76), rng.uniform(0.35, 0.65)), rng.uniform(-0.5, 0.5)
-    long, short = rng.uniform(0.24, 0.32), rng.uniform(0.13, 0.18)
+    fat = rng.uniform(0.05, 0.3) + _wave(rng, line, 0.02)
+    muscle = fat + (rng.uniform(0.08, 0.3) + _wave(rng, line, 0.015)).clip(0.05)
+    centre, turn = (rng.uniform(0.6, 0.85), rng.uniform(0.15, 0.85)), rng.uniform(-1.5, 1.5)
+    long, short = rng.uniform(0.2, 0.34), rng.uniform(0.12, 0.2)
     along = (right - centre[1]) * np.cos(turn) + (down - centre[0]) * np.sin(turn)
     across = (down - centre[0]) * np.cos(turn) - (right - centre[1]) * np.sin(turn)
     labels = np.where((along / long) ** 2 + (across / short) ** 2 < 1, 4, 3)
