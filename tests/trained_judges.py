@@ -8,6 +8,7 @@ from torch import nn
 from medgan_lib import cohorts, metrics
 from medgan_lib import methods as M
 from medgan_lib import networks as N
+from medgan_lib.physics import resolution
 from medgan_lib.training import fit
 
 
@@ -75,3 +76,13 @@ def readers_of_tissues():
         return metrics.beyond_guessing((found == drawn).double().mean().item(), chance)
 
     return [share(x) for x in (held.x, gaussian_of(lesson.x, 100), untrained)]
+
+
+def resolvers():
+    """Squared errors over that of bicubic interpolation: of the truth with noise, a Gaussian, an untrained resolver."""
+    train, held = (cohorts.load("heads", split, n=60, size=32, contrasts=("t1",)).x for split in ("train", "test"))
+    torch.manual_seed(0)
+    y = resolution.truncate(held, 4)
+    bicubic = nn.functional.interpolate(y, scale_factor=4.0, mode="bicubic")
+    sets = (held + 0.02 * torch.randn(held.shape), gaussian_of(train, len(held)), N.SuperResolver(factor=4, width=8)(y))
+    return [((made - held).square().mean() / (bicubic - held).square().mean()).item() for made in sets]

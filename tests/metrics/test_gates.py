@@ -6,14 +6,13 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 from torch import nn
-from trained_judges import gaussian_of, readers_of_photographs, readers_of_tissues, referees, shuffled
+from trained_judges import gaussian_of, readers_of_photographs, readers_of_tissues, referees, resolvers, shuffled
 
 from medgan_lib import cohorts, ledger, metrics
 from medgan_lib import methods as M
 from medgan_lib import networks as N
 from medgan_lib.cohorts.problems import reports, translation
 from medgan_lib.cohorts.problems.few_labels import draw_labelled
-from medgan_lib.physics import resolution
 from medgan_lib.training import fit
 
 GATES = ledger.load_gates()
@@ -174,15 +173,6 @@ def translators():
     sets = (noisy, gaussian_of(train.x, len(held)), untrained)
     mean = metrics.mean_image(train.x, held.x)
     return [metrics.mae(made, held.x, window, head) / metrics.mae(mean, held.x, window, head) for made in sets]
-
-
-def resolvers():
-    """Squared errors over that of bicubic interpolation: of the truth with noise, a Gaussian, an untrained resolver."""
-    train, held = (cohorts.load("heads", split, n=60, size=32, contrasts=("t1",)).x for split in ("train", "test"))
-    y, _ = resolution.truncate(held, 4), torch.manual_seed(0)
-    bicubic = nn.functional.interpolate(y, scale_factor=4.0, mode="bicubic")
-    sets = (held + 0.02 * torch.randn(held.shape), gaussian_of(train, len(held)), N.SuperResolver(factor=4, width=8)(y))
-    return [((made - held).square().mean() / (bicubic - held).square().mean()).item() for made in sets]
 
 
 def rulers():
