@@ -46,10 +46,10 @@ def test_the_share_of_noise_is_that_of_a_known_mixture() -> None:
 def test_noise_enters_through_a_channel_of_its_own() -> None:
     Noisy, share = from_chapter("Noisy", "noise_share", torch=torch, nn=nn)
     torch.manual_seed(0)
-    y, G = images(8), Noisy(networks.UNet(2, width=4, depth=2))
+    y, G = images(8), Noisy(networks.UNet(3, width=4, depth=2))
     with torch.no_grad():
         assert share(torch.stack([G(y) for _ in range(8)])) > 0.01
-        G.net.first[0].weight[:, 1] = 0  # the channel is there, and nobody listens
+        G.net.first[0].weight[:, 1:] = 0  # the channels are there, and nobody listens
         assert share(torch.stack([G(y) for _ in range(8)])) == pytest.approx(0, abs=1e-9)
 
 
