@@ -160,7 +160,7 @@ def classed(request):
 
 def within(request, made):
     train, held, _, _ = request.getfixturevalue("digits")
-    real = held.x[: len(held) // 2], held["label"][: len(held) // 2]
+    real = (held.x[: len(held) // 2], held["label"][: len(held) // 2])
     return metrics.variety_within(request.getfixturevalue("yardstick"), (train.x, train["label"]), real, made)
 
 
@@ -169,10 +169,10 @@ def translators():
     train, held = (translation.pairs("heads", split, n=120, size=32) for split in ("train", "test"))
     head, window = held["labels"] > 0, held.window["x"]
     torch.manual_seed(0)
-    noisy, untrained = held.x + 0.02 * torch.randn(held.x.shape), N.batched(N.UNet(width=8, depth=2), held["y"])
-    sets = (noisy, gaussian_of(train.x, len(held)), untrained)
-    mean = metrics.mean_image(train.x, held.x)
-    return [metrics.mae(made, held.x, window, head) / metrics.mae(mean, held.x, window, head) for made in sets]
+    noisy = held.x + 0.02 * torch.randn(held.x.shape)
+    sets = (noisy, gaussian_of(train.x, len(held)), N.batched(N.UNet(width=8, depth=2), held["y"]))
+    mean = metrics.mae(metrics.mean_image(train.x, held.x), held.x, window, head)
+    return [metrics.mae(made, held.x, window, head) / mean for made in sets]
 
 
 def rulers():
