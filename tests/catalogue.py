@@ -186,7 +186,7 @@ CATALOGUE: dict[str, Case] = {
     ),
     "SelfRegularisedGAN with a Wasserstein critic": Case(
         lambda: M.SelfRegularisedGAN(
-            N.UNet(width=4), N.Critic((1, 32, 32), 4), "wgan-gp", lam=1.0, n_critic=2, decay=(1, 9)
+            N.UNet(width=4), N.Critic((1, 32, 32), 4), "wgan-gp", lam=1.0, decay=(1, 9)
         ),
         lambda: {"x": image(8, 1, 32), "y": image(8, 1, 32)},
     ),

@@ -102,10 +102,9 @@ class SelfRegularisedGAN(Translation):
     """Translation without pairs: Eq. 7, and with ``lam`` > 0 the self-regularisation of Eq. 8 (Shrivastava 2017).
 
     G maps y to an image of domain B, D maps single images to logits of any shape; ``lam`` weighs the L1 distance
-    between an image and its translation. The x of a batch need not belong to its y. D is updated ``n_critic`` times a
-    step, each time on its own images; ``penalty`` is lambda of Eq. 4 (10 for "wgan-gp" unless given, 0 elsewhere).
-    Options as in `Pix2Pix`. Raises ValueError for an unknown objective, lam or penalty < 0, n_critic < 1, or a decay
-    that makes no sense.
+    between an image and its translation. The x of a batch need not belong to its y. With "wgan-gp" D has the penalty of
+    Eq. 4, of weight 10. Options as in `Pix2Pix`. Raises ValueError for an unknown objective, lam < 0, or a decay that
+    makes no sense.
     """
 
     def __init__(
@@ -115,8 +114,6 @@ class SelfRegularisedGAN(Translation):
         objective: str = "gan-ma",
         *,
         lam: float = 0.0,
-        n_critic: int = 1,
-        penalty: float | None = None,
         lr: float = 2e-4,
         betas: tuple[float, float] = (0.5, 0.999),
         decay: tuple[int, int] | None = None,
@@ -124,21 +121,19 @@ class SelfRegularisedGAN(Translation):
         super().__init__()
         if objective not in OBJECTIVES:
             raise ValueError(f"unknown objective {objective!r}; there are {', '.join(OBJECTIVES)}")
-        if lam < 0 or n_critic < 1 or (penalty or 0) < 0:
-            raise ValueError(f"lam and penalty must be 0 or more, n_critic at least 1: {lam}, {penalty}, {n_critic}")
+        if lam < 0:
+            raise ValueError(f"lam must be 0 or more, not {lam}")
         self.G, self.D = G, D
         self.objective, self.lam, self.lr, self.betas = objective, lam, lr, betas
-        self.n_critic = self.draws = n_critic
-        self.penalty = (10.0 if objective == "wgan-gp" else 0.0) if penalty is None else penalty
         self.decay = checked_decay(decay)
         self.opt_G, self.opt_D = adam(G, lr, betas), adam(D, lr, betas)
 
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """n_critic updates of D and one of G. Returns "loss_D" (with its penalty), "loss_G" (all of it) and "l1",
+        """One update of D and one of G. Returns "loss_D" (with its penalty), "loss_G" (all of it) and "l1",
         ||y - G(y)|| a voxel."""
-        for x, y in zip(batch["x"].chunk(self.n_critic), batch["y"].chunk(self.n_critic), strict=True):
-            fake = self.G(y)
-            loss_D = self.update_D(x, fake.detach())
+        x, y = batch["x"], batch["y"]
+        fake = self.G(y)
+        loss_D = self.update_D(x, fake.detach())
         l1 = l1_loss(fake, y)
         with frozen(self.D):
             loss = OBJECTIVES[self.objective].generator(self.D(fake)) + self.lam * l1
@@ -151,8 +146,8 @@ class SelfRegularisedGAN(Translation):
     def update_D(self, x: Tensor, fake: Tensor) -> Tensor:
         """One descent step of D on its loss in Table 1, with the penalty of Eq. 4 if it has one; returns the loss."""
         loss = OBJECTIVES[self.objective].discriminator(*judge(self.D, x, fake))
-        if self.penalty:
-            loss = loss + self.penalty * gradient_penalty(self.D, x, fake)
+        if self.objective == "wgan-gp":
+            loss = loss + 10 * gradient_penalty(self.D, x, fake)
         self.opt_D.zero_grad()
         loss.backward()
         self.opt_D.step()

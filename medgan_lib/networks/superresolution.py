@@ -12,6 +12,8 @@ from .translators import checked
 
 INTERPOLATION = {1: "linear", 2: "bicubic", 3: "trilinear"}
 
+MEAN_POOL = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
+
 
 class SuperResolver(nn.Module):
     """Images y (n, channels, *size) -> (n, channels, *factor size): their interpolation plus a learned difference.
@@ -139,6 +141,3 @@ def smooth_stages(channels: int, width: int, stages: int, dims: int, convolution
             before = width << stage
         layers.append(MEAN_POOL[dims](2))
     return layers
-
-
-MEAN_POOL = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}

@@ -98,25 +98,13 @@ def test_eq_8_spoils_the_answer_where_domains_differ() -> None:
     assert slope(-0.6, 20.0, symmetric=False) == pytest.approx(1, abs=0.12)
 
 
-def test_a_critic_is_updated_n_times_on_its_own_images_with_its_penalty() -> None:
-    seen: list[tuple[Tensor, Tensor]] = []
-
-    class Watched(SelfRegularisedGAN):
-        def update_D(self, x: Tensor, fake: Tensor) -> Tensor:
-            seen.append((x, fake))
-            return super().update_D(x, fake)
-
-    torch.manual_seed(0)
-    method = Watched(Slope(1.0), nn.Linear(1, 1), "wgan-gp", n_critic=3, lr=1e-12)
-    with torch.no_grad():
-        method.D.weight.fill_(3.0)
-    assert (method.draws, method.penalty) == (3, 10.0)
-    batch = {"x": torch.arange(6.0)[:, None], "y": torch.arange(6.0)[:, None] + 10}
-    losses = method.step(batch)
-    assert torch.equal(torch.cat([x for x, _ in seen]), batch["x"])
-    assert torch.equal(torch.cat([fake for _, fake in seen]), batch["y"])
-    # the slope is 3 everywhere: E[D(fake)] - E[D(x)] = 3 * 10, and the penalty 10 * (3 - 1)^2
-    assert losses["loss_D"].item() == pytest.approx(30 + 40, rel=1e-4)
+def test_a_wasserstein_critic_has_the_penalty_of_eq_4_and_others_have_none() -> None:
+    for objective, penalty in (("wgan-gp", 10 * (3 - 1) ** 2), ("wgan", 0)):  # the slope of D is 3 everywhere
+        method = SelfRegularisedGAN(Slope(1.0), nn.Linear(1, 1), objective, lr=1e-12)
+        with torch.no_grad():
+            method.D.weight.fill_(3.0)
+        losses = method.step({"x": torch.arange(6.0)[:, None], "y": torch.arange(6.0)[:, None] + 10})
+        assert losses["loss_D"].item() == pytest.approx(3 * 10 + penalty, rel=1e-4)
 
 
 def test_rates_fall_to_0() -> None:
@@ -129,7 +117,7 @@ def test_rates_fall_to_0() -> None:
     assert rates == [pytest.approx([r, r]) for r in (0.1, 0.1, 0.05, 0.0)]
 
 
-@pytest.mark.parametrize("wrong", [{"n_critic": 0}, {"penalty": -1.0}, {"lam": -1.0}, {"decay": (3, 3)}])
+@pytest.mark.parametrize("wrong", [{"lam": -1.0}, {"decay": (3, 3)}])
 def test_what_makes_no_sense_is_refused(wrong: dict) -> None:
     with pytest.raises(ValueError):
         SelfRegularisedGAN(Slope(0.5), nn.Linear(1, 1), **wrong)

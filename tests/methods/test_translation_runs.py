@@ -46,7 +46,7 @@ NET = nn.Identity()
         (lambda: Pix2Pix(NET, NET, lambda1=0.0, lambda2=0.0), "not both 0, not 0.0 and 0.0"),
         (lambda: Pix2Pix(NET, None), "needs a D"),
         (lambda: SelfRegularisedGAN(NET, NET, "gaan"), "unknown objective 'gaan'"),
-        (lambda: SelfRegularisedGAN(NET, NET, lam=-1.0), "lam and penalty must be 0 or more"),
+        (lambda: SelfRegularisedGAN(NET, NET, lam=-1.0), "lam must be 0 or more, not -1.0"),
         (lambda: CycleGAN(NET, NET, NET, NET, "gaan"), "unknown objective 'gaan'"),
         (lambda: CycleGAN(NET, NET, NET, NET, identity=-1.0), "lam and identity must be 0 or more, not 10.0 and -1.0"),
         (lambda: CycleGAN(NET, NET, NET, NET, decay=(5, 5)), r"the first before the last, not \(5, 5\)"),
