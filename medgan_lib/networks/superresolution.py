@@ -67,8 +67,9 @@ class SmoothCritic(nn.Module):
     """Images x (n, channels, *size) -> one logit a patch (n, *patches); no pixel counts more because of its place.
 
     A convolution of stride 2 skips: its gradient falls on even and on odd pixels differently, and a generator that
-    follows it draws a mesh. Here each of the ``stages`` is a 3-wide convolution at every pixel, and what follows is
-    halved by the mean of 2 pixels along each axis. ValueError for images smaller than 4 * 2^stages.
+    follows it may draw a mesh. Here each of the ``stages`` is two 3-wide convolutions at every pixel, and what follows
+    is halved by the mean of 2 pixels along each axis. With one convolution a pattern of few pixels is gone before it is
+    seen. ValueError for images smaller than 4 * 2^stages.
     """
 
     per_sample = True
@@ -77,7 +78,7 @@ class SmoothCritic(nn.Module):
         super().__init__()
         self.least, after = 4 << stages, width << stages
         self.layers = nn.Sequential(
-            *smooth_stages(channels, width, stages, dims, convolutions=1),
+            *smooth_stages(channels, width, stages, dims),
             CONV[dims](after // 2, after, 3, padding=1),
             nn.LeakyReLU(0.2, inplace=True),
             CONV[dims](after, 1, 3, padding=1),
@@ -100,7 +101,7 @@ class SmoothReader(nn.Module):
 
     def __init__(self, channels: int, turns: int, faults: int, *, width: int = 16, dims: int = 2) -> None:
         super().__init__()
-        layers = smooth_stages(channels, width, 3, dims, convolutions=2)
+        layers = smooth_stages(channels, width, 3, dims)
         third = len(layers) // 3
         self.stages = nn.ModuleList(nn.Sequential(*layers[k : k + third]) for k in range(0, len(layers), third))
         self.turn, self.fault = nn.Linear(4 * width, turns), nn.Linear(4 * width, faults)
@@ -131,12 +132,12 @@ class Looks(nn.Module):
         return torch.cat([fine, F.interpolate(coarse, size=x.shape[2:], mode="nearest")], 1)
 
 
-def smooth_stages(channels: int, width: int, stages: int, dims: int, convolutions: int) -> list[nn.Module]:
-    """``stages`` times: ``convolutions`` 3-wide ones, each with LeakyReLU(0.2), and a mean over 2 pixels an axis."""
+def smooth_stages(channels: int, width: int, stages: int, dims: int) -> list[nn.Module]:
+    """``stages`` times: two 3-wide convolutions, each with LeakyReLU(0.2), and a mean over 2 pixels an axis."""
     layers: list[nn.Module] = []
     before = channels
     for stage in range(stages):
-        for _ in range(convolutions):
+        for _ in range(2):
             layers += [CONV[dims](before, width << stage, 3, padding=1), nn.LeakyReLU(0.2, inplace=True)]
             before = width << stage
         layers.append(MEAN_POOL[dims](2))
