@@ -97,7 +97,7 @@ def test_growing_learns():
     x = torch.cat([x, -x], 1)
     same = {"most": 32, "refine": False}
     G, D = ProGenerator((2, 16, 16), 8, 16, **same), ProCritic((2, 16, 16), 16, deviation=False, **same)
-    method = ProgressiveGAN(G, D, "wgan-gp", fade=40, hold=60, lr=2e-3, betas=(0.0, 0.99), ema=0.9)
+    method = ProgressiveGAN(G, D, "wgan-gp", fade=40, hold=60, lr=1e-2, betas=(0.0, 0.99), ema=0.9)
     for _ in range(300):
         method.step({"x": x[torch.randperm(512)[:32]]})
     fake = method.sample(256)
