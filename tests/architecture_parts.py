@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from medgan_lib.networks import (
-    GrowingCritic,
-    GrowingGenerator,
-)
+from medgan_lib.networks import ProCritic, ProGenerator
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -33,6 +30,7 @@ def finds_both_corners(fake: torch.Tensor) -> bool:
 SHAPE = (3, 16, 16)
 
 
-def players(seed: int = 0) -> tuple[GrowingGenerator, GrowingCritic]:
+def players(seed: int = 0) -> tuple[ProGenerator, ProCritic]:
     torch.manual_seed(seed)
-    return GrowingGenerator(SHAPE, 6, 4, most=8), GrowingCritic(SHAPE, 4, most=8)
+    same = {"most": 8, "refine": False}
+    return ProGenerator(SHAPE, 6, 4, **same), ProCritic(SHAPE, 4, deviation=False, **same)

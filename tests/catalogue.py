@@ -86,7 +86,7 @@ def laplacian() -> M.LAPGAN:
 
 
 def growing() -> M.ProgressiveGAN:
-    players = N.GrowingGenerator((1, 32, 32), 8, 4, most=16), N.GrowingCritic((1, 32, 32), 4, most=16)
+    players = N.ProGenerator((1, 32, 32), 8, 4, most=16), N.ProCritic((1, 32, 32), 4, most=16)
     return M.ProgressiveGAN(*players, fade=3, hold=1, ema=0.98)  # the second step is one of a fade
 
 

@@ -86,3 +86,33 @@ def resolvers():
     bicubic = nn.functional.interpolate(y, scale_factor=4.0, mode="bicubic")
     sets = (held + 0.02 * torch.randn(held.shape), gaussian_of(train, len(held)), N.SuperResolver(factor=4, width=8)(y))
     return [((made - held).square().mean() / (bicubic - held).square().mean()).item() for made in sets]
+
+
+def segmenters():
+    """Dice on held-out nodules beyond one mask for all: taught on nodules, on a Gaussian with their masks, untaught."""
+    lesson, held = (cohorts.load("nodules", split, n=n) for split, n in (("val", 400), ("test", 200)))
+    mean = lesson["mask"].float().mean(0, keepdim=True)
+    same = metrics.dice((mean > mean.max() / 2).expand_as(held["mask"]), held["mask"]).mean().item()
+
+    def agrees(x, steps):
+        torch.manual_seed(0)
+        method = M.AdversarialSegmentation(N.Segmenter(width=8), None, lam=0.0, lr=2e-3)
+        if steps:
+            fit(method, {"x": x, "mask": lesson["mask"]}, steps=steps, batch_size=16, precision="float32")
+        return metrics.beyond_guessing(metrics.dice(method.segment(held.x) > 0.5, held["mask"]).mean().item(), same)
+
+    return [agrees(lesson.x, 200), agrees(gaussian_of(lesson.x, 400), 100), agrees(lesson.x, 0)]
+
+
+def detectors():
+    """mm off on held-out radiographs of landmark detectors: taught on radiographs, on a Gaussian of them, untaught."""
+    lesson, held = (cohorts.load("chests", split, n=n, size=48) for split, n in (("val", 300), ("test", 60)))
+
+    def off(x, steps):
+        torch.manual_seed(0)
+        method = M.LandmarkDetector(N.Segmenter(1, 10, width=8), held.spacing[0], lr=5e-3)
+        if steps:
+            fit(method, {"x": x, "landmarks": lesson["landmarks"]}, steps=steps, batch_size=16, precision="float32")
+        return (method.find(held.x) - held["landmarks"]).norm(dim=-1).median().item()
+
+    return [off(lesson.x, 350), off(gaussian_of(lesson.x, 300), 60), off(lesson.x, 0)]

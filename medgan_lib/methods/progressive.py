@@ -15,8 +15,8 @@ class ProgressiveGAN(GAN):
 
     During a fade the newest stage of both counts alpha = 1/(fade+1), 2/(fade+1), ..., and real images are blended with
     their coarser versions alike. The last resolution is held for as long as training goes on. G and D are
-    `networks.ProGenerator` and `ProCritic`, or `GrowingGenerator` and `GrowingCritic`, of one shape with any number of
-    channels; the rest is `GAN`'s. ``batch["x"]`` has the full size.
+    `networks.ProGenerator` and `ProCritic`, of one shape with any number of channels; the rest is `GAN`'s.
+    ``batch["x"]`` has the full size.
 
     ``drift`` E[D(x)^2] is added to what D minimises (0.001 in the paper; "loss_D" is without it), so that D's values,
     of which only differences count, stay near 0. With ``pixels`` > 0 an update at resolution r uses pixels // r images

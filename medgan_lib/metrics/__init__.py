@@ -40,8 +40,9 @@ from medgan_lib.metrics.gates import (
 from medgan_lib.metrics.head_shape import bright_by_depth, head_mask
 from medgan_lib.metrics.information import MutualInformationGap, mutual_information, mutual_information_gap
 from medgan_lib.metrics.marginals import KS, kolmogorov_smirnov
-from medgan_lib.metrics.masks import Detection, components, detection, dice, object_dice
+from medgan_lib.metrics.masks import Detection, components, contrast_to_noise, detection, dice, object_dice
 from medgan_lib.metrics.modes import Chance, Modes, modes_by_chance, modes_covered
+from medgan_lib.metrics.observers import HotellingObserver, gabor_channels
 from medgan_lib.metrics.patches import sliced_wasserstein, sliced_wasserstein_by_scale
 from medgan_lib.metrics.ranking import AUC, auc, auc_interval, roc_curve
 from medgan_lib.metrics.reference import high_frequency_error, line_up, mae, psnr, retrieval, same, sharpness, ssim
@@ -66,6 +67,7 @@ __all__ = [
     "Chance",
     "Detection",
     "GreyTable",
+    "HotellingObserver",
     "Memorisation",
     "Modes",
     "MutualInformationGap",
@@ -82,11 +84,13 @@ __all__ = [
     "brain_signal",
     "bright_by_depth",
     "components",
+    "contrast_to_noise",
     "detection",
     "dice",
     "disc_diameter",
     "features",
     "frechet",
+    "gabor_channels",
     "grey_table",
     "head_mask",
     "high_frequency_error",

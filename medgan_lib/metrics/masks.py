@@ -102,3 +102,29 @@ def dice(a: Tensor, b: Tensor) -> Tensor:
         raise ValueError(f"masks {tuple(a.shape)} and {tuple(b.shape)} must have the same shape")
     both, sizes = (a & b).flatten(1).sum(1), a.flatten(1).sum(1) + b.flatten(1).sum(1)
     return torch.where(sizes > 0, 2 * both / sizes.clamp(min=1), 1.0)
+
+
+def contrast_to_noise(x: Tensor, mask: Tensor, gap: int = 1, wide: int = 3) -> Tensor:
+    """How much what masks bool (n, 1, h, w) mark stands out of its surroundings in images (n, 1, h, w): float64 (n,).
+
+    (mean inside - mean of the surroundings) / standard deviation of the surroundings, which are a rim of ``wide``
+    pixels that begins ``gap`` pixels outside the mask, as its edge is a mixture of both. nan where the mask or its rim
+    has fewer than two pixels, or the rim is of one value. ValueError for other shapes or masks that are not bool.
+    """
+    if x.shape != mask.shape or x.ndim != 4 or x.shape[1] != 1 or mask.dtype != torch.bool:
+        raise ValueError(
+            f"images {tuple(x.shape)} and masks {tuple(mask.shape)}, {mask.dtype}, must be alike, (n, 1, h, w) and bool"
+        )
+    near, far = (_grown(mask, by) for by in (gap, gap + wide))
+    inside, rim = mask.double(), (far & ~near).double()
+    values, sizes = x.double(), [part.flatten(1).sum(1) for part in (inside, rim)]
+    means = [(values * part).flatten(1).sum(1) / size for part, size in zip((inside, rim), sizes, strict=True)]
+    off = (values - means[1].reshape(-1, 1, 1, 1)) * rim
+    spread = (off.square().flatten(1).sum(1) / (sizes[1] - 1)).sqrt()
+    told = (means[0] - means[1]) / spread
+    return torch.where((torch.stack(sizes).amin(0) >= 2) & (spread > 0), told, torch.nan)
+
+
+def _grown(mask: Tensor, by: int) -> Tensor:
+    """Pixels within ``by`` pixels of a mask along either axis or diagonally."""
+    return torch.nn.functional.max_pool2d(mask.float(), 2 * by + 1, stride=1, padding=by) > 0

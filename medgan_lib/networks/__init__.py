@@ -20,7 +20,6 @@ from medgan_lib.networks.joint import JointCritic
 from medgan_lib.networks.minibatch import MinibatchDiscrimination
 from medgan_lib.networks.mlp import MLP
 from medgan_lib.networks.progan import ProCritic, ProGenerator
-from medgan_lib.networks.progressive import GrowingCritic, GrowingGenerator
 from medgan_lib.networks.pyramid import BandCritic, BandGenerator
 from medgan_lib.networks.segmenter import Segmenter
 from medgan_lib.networks.shift import Shift
@@ -51,8 +50,6 @@ __all__ = [
     "Encoder",
     "GaussianNoise",
     "Generator",
-    "GrowingCritic",
-    "GrowingGenerator",
     "InstanceNorm",
     "JointCritic",
     "Looks",

@@ -1,5 +1,5 @@
 """Generator and critic of Karras et al. 2018, Table 2: two convolutions a stage, equalised learning rates, pixel norm
-in G, and in D the deviation within the minibatch. `networks.progressive` has a lighter pair with one a stage.
+in G, and in D the deviation within the minibatch.
 """
 
 from __future__ import annotations

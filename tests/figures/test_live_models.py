@@ -113,7 +113,7 @@ LAST = (nn.Linear(4, 64), nn.Unflatten(1, (1, 8, 8)))
     (nn.Sequential(LAST[0], nn.Unflatten(1, (4, 4, 4)), nn.Conv2d(4, 4, 1, groups=2)), "2 groups"),
     (nn.Sequential(*LAST, nn.Upsample(scale_factor=1.5)), r"G\.2 \(Upsample\).*whole number"),
     (networks.Generator((1, 8, 8, 8), 4, 4), r"G\.layers\.4 \(ResizeConv\).*convolution of 3 dimensions"),
-    (networks.GrowingGenerator((1, 16, 16), 4, 4), "GrowingGenerator"),
+    (networks.ProGenerator((1, 16, 16), 4, 4), "ProGenerator"),
     (networks.ConditionalGenerator((1, 8, 8), 1, 3, 4), "must take one vector"),
     (nn.Linear(4, 9), r"to images \(n, 1 or 3, height, width\), not to \(1, 9\)"),
     (nn.Linear(5, 9), "vector of 4 numbers"),

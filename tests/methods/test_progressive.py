@@ -11,37 +11,7 @@ from torch.nn import functional as F
 
 from medgan_lib import training
 from medgan_lib.methods import GAN, ProgressiveGAN
-from medgan_lib.networks import (
-    GrowingCritic,
-    GrowingGenerator,
-)
-
-
-@torch.no_grad()
-def test_both_ends_of_a_fade():
-    """alpha = 0: the resolution before, up-sampled (G) or averaged (D); alpha = 1: the new one alone."""
-    G, D = players()
-    z, x = torch.randn(5, 6), torch.randn(5, 3, 16, 16)
-    for resolution in (8, 16):
-        now = F.avg_pool2d(x, 16 // resolution)
-        for net, given, before in ((G, z, None), (D, now, F.avg_pool2d(now, 2))):
-            net.grow(resolution)
-            new = net(given)
-            net.grow(resolution, 0.0)
-            faded = net(given)
-            net.grow(resolution, 0.5)
-            assert not torch.equal(net(given), new) and not torch.equal(net(given), faded)
-            net.grow(resolution // 2)
-            old = net(z).repeat_interleave(2, 2).repeat_interleave(2, 3) if before is None else net(before)
-            torch.testing.assert_close(faded, old, rtol=0, atol=0)
-            net.grow(resolution, 1 - 1e-7)
-            torch.testing.assert_close(net(given), new)
-    G.grow(16, 0.25)
-    blended = G(z)
-    G.grow(16, 0.0)
-    low = G(z)
-    G.grow(16)
-    torch.testing.assert_close(blended, 0.75 * low + 0.25 * G(z))
+from medgan_lib.networks import ProCritic, ProGenerator
 
 
 def test_only_stages_in_use_learn():
@@ -125,8 +95,9 @@ def test_growing_learns():
     torch.manual_seed(1)
     x = corners(512, 16)
     x = torch.cat([x, -x], 1)
-    G, D = GrowingGenerator((2, 16, 16), 8, 16, most=32), GrowingCritic((2, 16, 16), 16, most=32)
-    method = ProgressiveGAN(G, D, "wgan-gp", fade=40, hold=60, lr=2e-3, betas=(0.0, 0.99), ema=0.9)
+    same = {"most": 32, "refine": False}
+    G, D = ProGenerator((2, 16, 16), 8, 16, **same), ProCritic((2, 16, 16), 16, deviation=False, **same)
+    method = ProgressiveGAN(G, D, "wgan-gp", fade=40, hold=60, lr=1e-2, betas=(0.0, 0.99), ema=0.9)
     for _ in range(300):
         method.step({"x": x[torch.randperm(512)[:32]]})
     fake = method.sample(256)
@@ -135,7 +106,7 @@ def test_growing_learns():
 
 @pytest.mark.parametrize("size", [(1, 4, 4), (1, 12, 12), (1, 32, 16), (1, 32)])
 def test_growing_refuses_other_shapes(size):
-    for make in (GrowingGenerator, GrowingCritic):
+    for make in (ProGenerator, ProCritic):
         with pytest.raises(ValueError, match=r"not supported: it must be .* size of 4 doubled once or more"):
             make(size)
 
@@ -205,6 +176,6 @@ def test_progressive_refuses():
     with pytest.raises(ValueError, match="pixels must be 0 or at least 16"):
         progressive(pixels=8)
     with pytest.raises(ValueError, match=r"G grows over .* D over"):
-        ProgressiveGAN(GrowingGenerator((1, 16, 16), 4, 4), GrowingCritic((1, 32, 32), 4), fade=1, hold=1)
+        ProgressiveGAN(ProGenerator((1, 16, 16), 4, 4), ProCritic((1, 32, 32), 4), fade=1, hold=1)
     with pytest.raises(ValueError, match="hold must be at least 1"):
         progressive(hold=0)

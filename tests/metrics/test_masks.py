@@ -87,3 +87,20 @@ def test_dice_against_counts():
     assert metrics.dice(a, b).tolist() == [0.5, 0.0, 1.0]
     with pytest.raises(ValueError, match="same shape"):
         metrics.dice(a, b[:1])
+
+
+def test_contrast_to_noise_of_a_square_is_that_of_its_rim() -> None:
+    draw = torch.Generator().manual_seed(0)
+    mask = torch.zeros(3, 1, 40, 40, dtype=torch.bool)
+    mask[:2, :, 15:25, 15:25] = True
+    x = 0.1 * torch.randn(3, 1, 40, 40, generator=draw)
+    x[:, :, 0] = 99  # far away: does not count
+    x[0][mask[0]] += 0.5
+    x[:, :, 14, 14:26] = 7  # the edge: does not count
+    found = metrics.contrast_to_noise(x, mask)
+    assert found[0].item() == pytest.approx(5, abs=0.8)
+    assert abs(found[1].item()) < 0.4
+    assert found[2].isnan(), "nothing marked"
+    assert torch.allclose(metrics.contrast_to_noise(3 * x + 1, mask)[:2], found[:2]), "a matter of units"
+    with pytest.raises(ValueError, match="bool"):
+        metrics.contrast_to_noise(x, mask.float())

@@ -82,6 +82,12 @@ def test_both_ends_of_a_fade(refine: bool):
             torch.testing.assert_close(faded, old, rtol=0, atol=0)
             net.grow(resolution, 1 - 1e-7)
             torch.testing.assert_close(net(given), new)
+    G.grow(16, 0.25)
+    blended = G(z)
+    G.grow(16, 0.0)
+    low = G(z)
+    G.grow(16)
+    torch.testing.assert_close(blended, 0.75 * low + 0.25 * G(z))
 
 
 def test_only_the_deviation_joins_samples():
