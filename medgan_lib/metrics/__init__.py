@@ -44,8 +44,8 @@ from medgan_lib.metrics.masks import Detection, components, detection, dice, obj
 from medgan_lib.metrics.modes import Chance, Modes, modes_by_chance, modes_covered
 from medgan_lib.metrics.patches import sliced_wasserstein, sliced_wasserstein_by_scale
 from medgan_lib.metrics.ranking import AUC, auc, auc_interval, roc_curve
-from medgan_lib.metrics.residuals import grain, largest, mean_residual, smoothed
 from medgan_lib.metrics.reference import high_frequency_error, line_up, mae, psnr, retrieval, same, sharpness, ssim
+from medgan_lib.metrics.residuals import grain, largest, mean_residual, smoothed
 from medgan_lib.metrics.sets import PRDC, Score, frechet, prdc, wasserstein1, with_floor
 from medgan_lib.metrics.spectra import Spectrum, patterns, spectrum
 from medgan_lib.metrics.turing import GENERATED, REAL, TuringTest, turing_lessons, turing_test
@@ -122,9 +122,9 @@ __all__ = [
     "same",
     "sharpness",
     "slant",
-    "smoothed",
     "sliced_wasserstein",
     "sliced_wasserstein_by_scale",
+    "smoothed",
     "spectrum",
     "spoil",
     "ssim",

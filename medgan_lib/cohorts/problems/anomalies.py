@@ -28,7 +28,7 @@ def epithelium(x: Tensor) -> Tensor:
     Rows far from the parabola lose their weight round by round, so that drusen, which lift the epithelium, do not
     take the parabola along.
     """
-    n, _, h, w = x.shape
+    h, w = x.shape[2:]
     smooth = F.avg_pool2d(F.pad(x.float(), (3, 3, 1, 1), mode="replicate"), (3, 7), 1)[:, 0]
     row = (smooth + DEEPER * torch.linspace(0, 1, h, device=x.device)[:, None]).argmax(1).double()
     t = torch.linspace(-1, 1, w, dtype=torch.float64, device=x.device)
@@ -68,7 +68,7 @@ def cut(x: Tensor, stride: int | None = None) -> Tensor:
 
     The k patches of an image follow one another. ValueError where the width cannot be covered.
     """
-    n, c, h, w = x.shape
+    c, h, w = x.shape[1:]
     stride = stride or h
     if w < h or (w - h) % stride:
         raise ValueError(f"images of {h} x {w} pixels can't be cut into patches of {h} every {stride}")
