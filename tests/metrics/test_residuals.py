@@ -66,4 +66,4 @@ def test_a_speck_is_no_lesion():
     x = noise(20)
     r = x.clone()
     r[:10, 0, 5, 5] += 8
-    assert largest(r, x).allclose(largest(x, x), rtol=0.05)
+    assert largest(r, x).allclose(largest(x, x), rtol=0.1)
