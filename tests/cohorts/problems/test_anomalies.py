@@ -41,7 +41,8 @@ def test_a_parabola_is_found_whatever_its_shape_and_a_bump_is_not_followed():
 
 def test_everything_moves_along_and_the_line_is_level(scans):
     flat = flattened(scans)
-    assert flat.x.shape == (60, 1, 32, 64) and set(flat.tensors) == {"x", "mask", "healthy", "label", "contrast", "offset", "thickness", "layers"}  # fmt: skip
+    known = {"x", "mask", "healthy", "layers", "label", "contrast", "offset", "thickness"}
+    assert flat.x.shape == (60, 1, 32, 64) and set(flat.tensors) == known
     level = epithelium(scans.x).round().long()
     for i in (0, 7):
         for column in (0, 31, 63):
