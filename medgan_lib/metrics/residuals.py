@@ -22,18 +22,19 @@ def smoothed(residual: Tensor, width: int = 3) -> Tensor:
     return F.avg_pool2d(residual, width, 1, width // 2, count_include_pad=False)
 
 
-def largest(residual: Tensor, x: Tensor, share: float = 0.99, width: int = 3) -> Tensor:
-    """Score (n,) of anomaly: how far the `smoothed` residual of x reaches, in units of the `grain` of x.
+def largest(residual: Tensor, x: Tensor | None = None, share: float = 0.99, width: int = 3) -> Tensor:
+    """Score (n,) of anomaly: how far the `smoothed` residual reaches, in units of the `grain` of the images x.
 
     It is the ``share`` quantile of absolute values over an image's pixels, so a lesion counts that fills more than
-    1 - ``share`` of them, however many healthy pixels lie around it. Without grain, the score is that of a grain of a
-    thousandth. ValueError for residuals of another shape than x.
+    1 - ``share`` of them, however many healthy pixels lie around it. Without ``x`` it keeps the unit of the residual;
+    where x has no grain, the score is that of a grain of a thousandth. ValueError for residuals of another shape than x.
     """
-    if residual.shape != x.shape:
+    if x is not None and residual.shape != x.shape:
         raise ValueError(f"residuals {tuple(residual.shape)} of images {tuple(x.shape)}")
     values = smoothed(residual, width).abs().flatten(1)
     rank = min(int(share * values.shape[1]), values.shape[1] - 1)
-    return values.sort(1).values[:, rank] / grain(x).clamp_min(1e-3)
+    reach = values.sort(1).values[:, rank]
+    return reach if x is None else reach / grain(x).clamp_min(1e-3)
 
 
 def mean_residual(residual: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ def test_against_scipy_and_by_hand():
     assert largest(r, x)[0].item() == pytest.approx(values[int(0.99 * 2048)] / grain(x)[0].item(), rel=1e-5)
     assert largest(r, x, share=1.0)[0].item() == pytest.approx(values[-1] / grain(x)[0].item(), rel=1e-5)
     assert mean_residual(-r)[1].item() == pytest.approx(r[1].abs().mean().item())
+    assert torch.allclose(largest(r), largest(r, x) * grain(x))
     with pytest.raises(ValueError, match="of images"):
         largest(r[:2], x)
 
@@ -53,7 +54,7 @@ def test_a_lesion_in_few_pixels_is_found_where_the_mean_measures_grain():
     r[ill, :, 4:10, 4:10] += 2 * scale[ill]  # 36 of 2,048 pixels
     assert auc(mean_residual(r), ill) < 0.6
     assert auc(largest(r, x), ill) > 0.99
-    assert auc(largest(r, torch.ones_like(x)), ill) < 0.95  # grain must be divided by
+    assert auc(largest(r), ill) < 0.95  # grain must be divided by
 
 
 def test_it_is_smoothed_with_signs():
