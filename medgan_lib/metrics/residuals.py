@@ -27,7 +27,7 @@ def largest(residual: Tensor, x: Tensor | None = None, share: float = 0.99, widt
 
     It is the ``share`` quantile of absolute values over an image's pixels, so a lesion counts that fills more than
     1 - ``share`` of them, however many healthy pixels lie around it. Without ``x`` it keeps the unit of the residual;
-    where x has no grain, the score is that of a grain of a thousandth. ValueError for residuals of another shape than x.
+    where x has no grain, the score is that of a grain of a thousandth. ValueError for other shapes than x's.
     """
     if x is not None and residual.shape != x.shape:
         raise ValueError(f"residuals {tuple(residual.shape)} of images {tuple(x.shape)}")
