@@ -46,6 +46,7 @@ from medgan_lib.metrics.observers import HotellingObserver, gabor_channels
 from medgan_lib.metrics.patches import sliced_wasserstein, sliced_wasserstein_by_scale
 from medgan_lib.metrics.ranking import AUC, auc, auc_interval, roc_curve
 from medgan_lib.metrics.reference import high_frequency_error, line_up, mae, psnr, retrieval, same, sharpness, ssim
+from medgan_lib.metrics.residuals import grain, largest, mean_residual, smoothed
 from medgan_lib.metrics.sets import PRDC, Score, frechet, prdc, wasserstein1, with_floor
 from medgan_lib.metrics.spectra import Spectrum, patterns, spectrum
 from medgan_lib.metrics.turing import GENERATED, REAL, TuringTest, turing_lessons, turing_test
@@ -91,15 +92,18 @@ __all__ = [
     "features",
     "frechet",
     "gabor_channels",
+    "grain",
     "grey_table",
     "head_mask",
     "high_frequency_error",
     "kolmogorov_smirnov",
+    "largest",
     "legible",
     "line_up",
     "look_up",
     "mae",
     "mean_image",
+    "mean_residual",
     "memorisation",
     "modes_by_chance",
     "modes_covered",
@@ -124,6 +128,7 @@ __all__ = [
     "slant",
     "sliced_wasserstein",
     "sliced_wasserstein_by_scale",
+    "smoothed",
     "spectrum",
     "spoil",
     "ssim",
