@@ -40,7 +40,7 @@ from medgan_lib.metrics.gates import (
 from medgan_lib.metrics.head_shape import bright_by_depth, head_mask
 from medgan_lib.metrics.information import MutualInformationGap, mutual_information, mutual_information_gap
 from medgan_lib.metrics.marginals import KS, kolmogorov_smirnov
-from medgan_lib.metrics.masks import Detection, components, detection, dice, object_dice
+from medgan_lib.metrics.masks import Detection, components, detection, dice, grown, interior, object_dice, rim
 from medgan_lib.metrics.modes import Chance, Modes, modes_by_chance, modes_covered
 from medgan_lib.metrics.patches import sliced_wasserstein, sliced_wasserstein_by_scale
 from medgan_lib.metrics.ranking import AUC, auc, auc_interval, roc_curve
@@ -88,8 +88,10 @@ __all__ = [
     "features",
     "frechet",
     "grey_table",
+    "grown",
     "head_mask",
     "high_frequency_error",
+    "interior",
     "kolmogorov_smirnov",
     "legible",
     "line_up",
@@ -114,6 +116,7 @@ __all__ = [
     "proxy_a_distance",
     "psnr",
     "retrieval",
+    "rim",
     "roc_curve",
     "same",
     "sharpness",

@@ -102,3 +102,20 @@ def dice(a: Tensor, b: Tensor) -> Tensor:
         raise ValueError(f"masks {tuple(a.shape)} and {tuple(b.shape)} must have the same shape")
     both, sizes = (a & b).flatten(1).sum(1), a.flatten(1).sum(1) + b.flatten(1).sum(1)
     return torch.where(sizes > 0, 2 * both / sizes.clamp(min=1), 1.0)
+
+
+def rim(mask: Tensor) -> Tensor:
+    """Pixels of masks bool (n, 1, h, w) whose 3 x 3 neighbourhood is partly in the mask: its border, two pixels wide."""
+    return grown(mask) & grown(~mask)
+
+
+def interior(mask: Tensor, pixels: int = 1) -> Tensor:
+    """What is left of masks bool (n, 1, h, w) without a border of so many pixels. Outside the image counts as inside."""
+    for _ in range(pixels):
+        mask = ~grown(~mask)
+    return mask
+
+
+def grown(mask: Tensor) -> Tensor:
+    """Masks bool (n, 1, h, w) with all pixels that touch them, by an edge or a corner."""
+    return torch.nn.functional.max_pool2d(mask.float(), 3, 1, 1) > 0
