@@ -16,7 +16,7 @@ class GradientDifferenceGAN(Translation):
 
     G minimises ``lambda1`` times its game of ``objective`` (Table 1), ``lambda2`` times the L1 distance to the
     reference and ``lambda3`` times the difference of their gradients (`objectives.gradient_difference`). D maps single
-    images x to logits of any shape. Not in here: the paper's auto-context, a chain of such networks, and its 3-D patches.
+    images x to logits of any shape. Left out are the paper's auto-context, a chain of such networks, and 3-D patches.
     ``lr`` and ``betas`` are Adam's; ``decay`` as in `Pix2Pix`. Raises ValueError for an unknown objective, a negative
     weight, or a decay that makes no sense.
     """

@@ -105,12 +105,12 @@ def dice(a: Tensor, b: Tensor) -> Tensor:
 
 
 def rim(mask: Tensor) -> Tensor:
-    """Pixels of masks bool (n, 1, h, w) whose 3 x 3 neighbourhood is partly in the mask: its border, two pixels wide."""
+    """Pixels of masks bool (n, 1, h, w) whose 3 x 3 neighbourhood is partly in the mask: two pixels wide."""
     return grown(mask) & grown(~mask)
 
 
 def interior(mask: Tensor, pixels: int = 1) -> Tensor:
-    """What is left of masks bool (n, 1, h, w) without a border of so many pixels. Outside the image counts as inside."""
+    """What is left of masks bool (n, 1, h, w) without a border of so many pixels. The image's edge is no border."""
     for _ in range(pixels):
         mask = ~grown(~mask)
     return mask

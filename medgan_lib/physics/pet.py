@@ -2,10 +2,11 @@
 
 Uptake is relative to white matter, whose median over subjects is 1. The tracer binds to white matter in everybody; to
 grey matter it binds where there is amyloid. So the image of somebody without shows bright white matter and a dark
-cortex, that of somebody with much of it the reverse, and in between the two cannot be told apart by brightness. Images and labels are (n, 1, h, w), labels index
-`UPTAKE` as the cohort `heads` numbers them; lengths are in mm, pixels square. What is random comes from a generator
-on the device of the result: the same generator state, shapes and device give the same numbers. The checks for numbers
-that are not finite read one bit back from the device.
+cortex, that of somebody with much of it the reverse, and brightness alone does not tell which is which.
+
+Images and labels are (n, 1, h, w), labels index `UPTAKE` as the cohort `heads` numbers them; lengths are in mm, pixels
+square. What is random comes from a generator on the device of the result: the same generator state, shapes and device
+give the same numbers. The checks for numbers that are not finite read one bit back from the device.
 
 Simplified: a slice is its own world (nothing blurs in from the slices beside it), tissues are uniform within a
 subject, noise is independent from pixel to pixel and not shaped by a reconstruction.
