@@ -78,6 +78,22 @@ def readers_of_tissues():
     return [share(x) for x in (held.x, gaussian_of(lesson.x, 100), untrained)]
 
 
+def readers_of_mr():
+    """Dice of grey and white matter in unseen T1: taught on such images, taught on a Gaussian of them, untaught."""
+    clean = {"size": 64, "snr": 1000.0}
+    train, held = (cohorts.load("heads", split, n=n, **clean) for split, n in (("train", 240), ("test", 60)))
+
+    def overlap(x, steps):
+        torch.manual_seed(0)
+        S = M.Classifier(N.Segmenter(1, 6, width=8, depth=2), lr=3e-3)
+        if steps:
+            fit(S, {"x": x, "label": train["labels"][:, 0]}, steps=steps, batch_size=8, precision="float32")
+        found = N.batched(S.net, held.x, 64).argmax(1, keepdim=True)
+        return sum(metrics.dice(found == k, held["labels"] == k).mean().item() for k in (4, 5)) / 2
+
+    return [overlap(train.x, 300), overlap(gaussian_of(train.x, len(train)), 40), overlap(train.x, 0)]
+
+
 def resolvers():
     """Squared errors over that of bicubic interpolation: of the truth with noise, a Gaussian, an untrained resolver."""
     train, held = (cohorts.load("heads", split, n=60, size=32, contrasts=("t1",)).x for split in ("train", "test"))

@@ -26,8 +26,8 @@ GREY, WHITE = (list(UPTAKE).index(name) for name in ("grey matter", "white matte
 POSITIVE = 1.45  # uptake of grey matter with much amyloid, schematic
 
 # Spread between subjects, as the standard deviation of a logarithm, schematic: of all tissues together (dose, weight),
-# and of each by itself, with which grey matter is at 0.6 to 0.8 without and at 1.25 to 1.7 with amyloid in most people.
-COMMON, OWN = 0.12, 0.08
+# and of each by itself, with which grey matter is at 0.6 to 0.8 without and at 1.3 to 1.6 with amyloid, of white matter.
+COMMON, OWN = 0.12, 0.05
 
 FWHM = 5.0  # mm, schematic: about what a clinical scanner resolves
 

@@ -6,7 +6,15 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 from torch import nn
-from trained_judges import gaussian_of, readers_of_photographs, readers_of_tissues, referees, resolvers, shuffled
+from trained_judges import (
+    gaussian_of,
+    readers_of_mr,
+    readers_of_photographs,
+    readers_of_tissues,
+    referees,
+    resolvers,
+    shuffled,
+)
 
 from medgan_lib import cohorts, ledger, metrics
 from medgan_lib import methods as M
@@ -138,6 +146,10 @@ def measured(request, gate):
         case ("nearer-than-the-mean" | "pairs-nearer-than-the-mean" | "discogan-nearer-than-the-mean"
               | "dualgan-nearer-than-the-mean"):
             return translators()
+        case "soft-tissue-is-right":
+            return soft_tissues()
+        case "tissues-are-read":
+            return readers_of_mr()
         case "resolver-beats-interpolation":
             return resolvers()
         case "game-is-on":
@@ -173,6 +185,17 @@ def translators():
     sets = (noisy, gaussian_of(train.x, len(held)), N.batched(N.UNet(width=8, depth=2), held["y"]))
     mean = metrics.mae(metrics.mean_image(train.x, held.x), held.x, window, head)
     return [metrics.mae(made, held.x, window, head) / mean for made in sets]
+
+
+def soft_tissues():
+    """Errors of soft tissue in HU: of the truth with noise, of a Gaussian of CT, of an untrained translator."""
+    train, held = (translation.pairs("heads", split, n=120, size=32) for split in ("train", "test"))
+    window, hu = held.window["x"], held.window["x"].units(held.x)
+    soft = metrics.interior((held["labels"] > 0) & (hu.abs() < 100))
+    torch.manual_seed(0)
+    noisy = held.x + 0.005 * torch.randn(held.x.shape)
+    sets = (noisy, gaussian_of(train.x, len(held)), N.batched(N.UNet(width=8, depth=2), held["y"]))
+    return [metrics.mae(made, held.x, window, soft) for made in sets]
 
 
 def rulers():

@@ -87,3 +87,15 @@ def test_dice_against_counts():
     assert metrics.dice(a, b).tolist() == [0.5, 0.0, 1.0]
     with pytest.raises(ValueError, match="same shape"):
         metrics.dice(a, b[:1])
+
+
+def test_a_rim_is_two_pixels_wide_and_an_interior_is_what_it_leaves():
+    mask = torch.zeros(1, 1, 9, 9, dtype=torch.bool)
+    mask[..., 2:7, 2:7] = True
+    inner = metrics.interior(mask)
+    assert inner.sum() == 9 and inner[..., 3:6, 3:6].all()
+    assert metrics.grown(mask).sum() == 49
+    assert torch.equal(metrics.rim(mask), metrics.grown(mask) & ~inner)
+    assert metrics.interior(mask, 2).sum() == 1 and not metrics.interior(mask, 3).any()
+    whole = torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    assert metrics.interior(whole).all() and not metrics.rim(whole).any()

@@ -131,8 +131,9 @@ def test_blur_biases_the_ratio_as_the_closed_form_says(width):
     labels, fwhm, spacing = stripes(width, 480), 2.0, 0.125
     seen = pet.blur(pet.activity(labels, MEDIANS.double()), spacing, fwhm)
     kept = recovery(width * spacing, fwhm)  # what a pixel of grey matter keeps, on average; the rest is white
-    grey = 4 * kept + 1 - kept
-    white = 1 + 3 * width * (1 - kept) / (480 - width)  # what grey matter lost
+    uptake = pet.UPTAKE["grey matter"]
+    grey = uptake * kept + 1 - kept
+    white = 1 + (uptake - 1) * width * (1 - kept) / (480 - width)  # what grey matter lost
     assert pet.uptake_ratio(seen, labels).item() == pytest.approx(grey / white, rel=1e-3)
     assert grey / white < 4
 
