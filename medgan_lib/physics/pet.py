@@ -26,7 +26,7 @@ GREY, WHITE = (list(UPTAKE).index(name) for name in ("grey matter", "white matte
 POSITIVE = 1.45  # uptake of grey matter with much amyloid, schematic
 
 # Spread between subjects, as the standard deviation of a logarithm, schematic: of all tissues together (dose, weight),
-# and of each by itself, with which grey matter is at 0.6 to 0.8 without and at 1.3 to 1.6 with amyloid, of white matter.
+# and of each by itself, with which grey matter is at 0.6 to 0.8 of white matter, and with amyloid at 1.25 to 1.7.
 COMMON, OWN = 0.12, 0.05
 
 FWHM = 5.0  # mm, schematic: about what a clinical scanner resolves
