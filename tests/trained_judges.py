@@ -93,7 +93,7 @@ def readers_of_mr():
         found = N.batched(S.net, held.x, 64).argmax(1, keepdim=True)
         return sum(metrics.dice(found == k, held["labels"] == k).mean().item() for k in (4, 5)) / 2
 
-    return [overlap(train.x, 900), overlap(gaussian_of(train.x, len(train)), 30), overlap(train.x, 0)]
+    return [overlap(train.x, 1500), overlap(gaussian_of(train.x, len(train)), 30), overlap(train.x, 0)]
 
 
 def resolvers():
