@@ -133,3 +133,17 @@ def clip_weights_(module: nn.Module, c: float) -> None:
     """Clips every parameter to [-c, c] in place: weight clipping at the end of a critic update (review Sec. 2.1)."""
     torch._foreach_clamp_min_(list(module.parameters()), -c)
     torch._foreach_clamp_max_(list(module.parameters()), c)
+
+
+def gradient_difference(fake: Tensor, real: Tensor) -> Tensor:
+    """How much steeper or flatter one image is than the other, of images (n, channels, *size): a scalar.
+
+    The squared difference of the absolute steps between neighbouring pixels, a mean over pixels, added up over axes
+    (Mathieu et al. 2016; for synthetic CT, Nie et al. 2017). An edge has to be as steep as that of ``real``, wherever
+    it goes up or down. ValueError for different shapes.
+    """
+    if fake.shape != real.shape:
+        raise ValueError(f"images {tuple(fake.shape)} and references {tuple(real.shape)} must have the same shape")
+    axes = range(2, fake.ndim)
+    steps = ((fake.diff(dim=axis).abs(), real.diff(dim=axis).abs()) for axis in axes)
+    return torch.stack([(ours - theirs).square().mean() for ours, theirs in steps]).sum()

@@ -181,6 +181,10 @@ CATALOGUE: dict[str, Case] = {
     "Pix2Pix without D": Case(
         lambda: M.Pix2Pix(N.UNet(width=4), None, lambda1=0.0, decay=(1, 9)), of_both_domains
     ),
+    "GradientDifferenceGAN": Case(
+        lambda: M.GradientDifferenceGAN(N.UNet(width=4), N.PatchCritic(1, width=4), lambda3=2.0, decay=(1, 9)),
+        of_both_domains,
+    ),
     "SelfRegularisedGAN": Case(
         lambda: M.SelfRegularisedGAN(N.UNet(width=4), N.PatchCritic(1, width=4), lam=10.0), of_both_domains
     ),

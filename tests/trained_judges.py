@@ -78,6 +78,24 @@ def readers_of_tissues():
     return [share(x) for x in (held.x, gaussian_of(lesson.x, 100), untrained)]
 
 
+def readers_of_mr():
+    """Dice of grey and white matter in unseen T1: taught on such images, taught on a Gaussian of them, untaught."""
+    clean = {"size": 64, "snr": 400.0, "slices_per_subject": 2}
+    train, held = (cohorts.load("heads", split, n=n, **clean) for split, n in (("train", 480), ("test", 60)))
+
+    def overlap(x, steps):
+        torch.manual_seed(0)
+        S = M.Classifier(N.Segmenter(1, 6, width=16, depth=2), lr=2e-3)
+        for part, rate in ((2 * steps // 3, 2e-3), (steps // 3, 2e-4)):
+            S.opt.param_groups[0]["lr"] = rate
+            if part:
+                fit(S, {"x": x, "label": train["labels"][:, 0]}, steps=part, batch_size=8)
+        found = N.batched(S.net, held.x, 64).argmax(1, keepdim=True)
+        return sum(metrics.dice(found == k, held["labels"] == k).mean().item() for k in (4, 5)) / 2
+
+    return [overlap(train.x, 1500), overlap(gaussian_of(train.x, len(train)), 30), overlap(train.x, 0)]
+
+
 def resolvers():
     """Squared errors over that of bicubic interpolation: of the truth with noise, a Gaussian, an untrained resolver."""
     train, held = (cohorts.load("heads", split, n=60, size=32, contrasts=("t1",)).x for split in ("train", "test"))

@@ -11,6 +11,7 @@ from medgan_lib.methods.contrastive import Contrastive
 from medgan_lib.methods.cyclegan import CycleGAN, DiscoGAN, DualGAN
 from medgan_lib.methods.dann import DANN, LabelsOnly, Primary
 from medgan_lib.methods.gan import GAN, DiscriminatorOnly
+from medgan_lib.methods.gradient_difference import GradientDifferenceGAN
 from medgan_lib.methods.infogan import Codes, InfoGAN
 from medgan_lib.methods.landmarks import LandmarkDetector
 from medgan_lib.methods.lapgan import LAPGAN, Band
@@ -41,6 +42,7 @@ __all__ = [
     "DualGAN",
     "FAnoGAN",
     "FeatureMaps",
+    "GradientDifferenceGAN",
     "InfoGAN",
     "LabelsOnly",
     "LandmarkDetector",

@@ -40,7 +40,17 @@ from medgan_lib.metrics.gates import (
 from medgan_lib.metrics.head_shape import bright_by_depth, head_mask
 from medgan_lib.metrics.information import MutualInformationGap, mutual_information, mutual_information_gap
 from medgan_lib.metrics.marginals import KS, kolmogorov_smirnov
-from medgan_lib.metrics.masks import Detection, components, contrast_to_noise, detection, dice, object_dice
+from medgan_lib.metrics.masks import (
+    Detection,
+    components,
+    contrast_to_noise,
+    detection,
+    dice,
+    grown,
+    interior,
+    object_dice,
+    rim,
+)
 from medgan_lib.metrics.modes import Chance, Modes, modes_by_chance, modes_covered
 from medgan_lib.metrics.observers import HotellingObserver, gabor_channels
 from medgan_lib.metrics.patches import sliced_wasserstein, sliced_wasserstein_by_scale
@@ -94,8 +104,10 @@ __all__ = [
     "gabor_channels",
     "grain",
     "grey_table",
+    "grown",
     "head_mask",
     "high_frequency_error",
+    "interior",
     "kolmogorov_smirnov",
     "largest",
     "legible",
@@ -122,6 +134,7 @@ __all__ = [
     "proxy_a_distance",
     "psnr",
     "retrieval",
+    "rim",
     "roc_curve",
     "same",
     "sharpness",

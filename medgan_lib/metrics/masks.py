@@ -115,7 +115,7 @@ def contrast_to_noise(x: Tensor, mask: Tensor, gap: int = 1, wide: int = 3) -> T
         raise ValueError(
             f"images {tuple(x.shape)} and masks {tuple(mask.shape)}, {mask.dtype}, must be alike, (n, 1, h, w) and bool"
         )
-    near, far = (_grown(mask, by) for by in (gap, gap + wide))
+    near, far = grown(mask, gap), grown(mask, gap + wide)
     inside, rim = mask.double(), (far & ~near).double()
     values, sizes = x.double(), [part.flatten(1).sum(1) for part in (inside, rim)]
     means = [(values * part).flatten(1).sum(1) / size for part, size in zip((inside, rim), sizes, strict=True)]
@@ -125,6 +125,18 @@ def contrast_to_noise(x: Tensor, mask: Tensor, gap: int = 1, wide: int = 3) -> T
     return torch.where((torch.stack(sizes).amin(0) >= 2) & (spread > 0), told, torch.nan)
 
 
-def _grown(mask: Tensor, by: int) -> Tensor:
-    """Pixels within ``by`` pixels of a mask along either axis or diagonally."""
-    return torch.nn.functional.max_pool2d(mask.float(), 2 * by + 1, stride=1, padding=by) > 0
+def rim(mask: Tensor) -> Tensor:
+    """Pixels of masks bool (n, 1, h, w) whose 3 x 3 neighbourhood is partly in the mask: two pixels wide."""
+    return grown(mask) & grown(~mask)
+
+
+def interior(mask: Tensor, pixels: int = 1) -> Tensor:
+    """What is left of masks bool (n, 1, h, w) without a border of so many pixels. The image's edge is no border."""
+    for _ in range(pixels):
+        mask = ~grown(~mask)
+    return mask
+
+
+def grown(mask: Tensor, pixels: int = 1) -> Tensor:
+    """Masks bool (n, 1, h, w) with all within so many ``pixels`` of them, along an axis or diagonally."""
+    return torch.nn.functional.max_pool2d(mask.float(), 2 * pixels + 1, stride=1, padding=pixels) > 0

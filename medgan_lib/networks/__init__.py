@@ -25,6 +25,7 @@ from medgan_lib.networks.segmenter import Segmenter
 from medgan_lib.networks.shift import Shift
 from medgan_lib.networks.superresolution import Looks, SmoothCritic, SmoothReader, SuperResolver
 from medgan_lib.networks.text import TextEncoder, Vocabulary
+from medgan_lib.networks.tiles import tiled
 from medgan_lib.networks.translators import (
     DilatedTranslator,
     InstanceNorm,
@@ -79,4 +80,5 @@ __all__ = [
     "pooled_up",
     "strided_down",
     "strided_up",
+    "tiled",
 ]

@@ -124,6 +124,32 @@ def range_error(
     return planned - real
 
 
+def range_errors(
+    image: Tensor, truth: Tensor, spacing: float, angles: Sequence[float], body: Tensor, within: float = 10.0
+) -> Tensor:
+    """mm of water (n, angles) by which beams from all sides miss the middle of the body: `range_error`, absolute.
+
+    ``body`` bool (n, 1, h, w) says what belongs to it; its centre of mass is the target, and rays that pass it within
+    ``within`` mm count, each alike. Images in HU.
+
+    Raises:
+        ValueError: what `range_error` refuses, a body of another shape, or one that is empty.
+    """
+    if body.shape != truth.shape or not bool(body.flatten(1).any(1).all()):
+        raise ValueError(f"body must be bool {tuple(truth.shape)} and hold something in every image")
+    mass = body[:, 0].to(truth)
+    rows, columns = ((torch.arange(size).to(truth) - (size - 1) / 2) * spacing for size in truth.shape[2:])
+    down, right = ((mass * place).sum((1, 2)) / mass.sum((1, 2)) for place in (rows[:, None], columns))
+    found = []
+    for angle in angles:
+        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        wrong = range_error(image, truth, spacing, angle, to=(down * cos + right * sin)[:, None]).abs()
+        across = (torch.arange(wrong.shape[1]).to(truth) - (wrong.shape[1] - 1) / 2) * spacing
+        near = ((across - (right * cos - down * sin)[:, None]).abs() < within).to(truth)
+        found.append((wrong * near).sum(1) / near.sum(1).clamp(min=1))
+    return torch.stack(found, 1)
+
+
 def _along(power: Tensor, angle: float) -> tuple[Tensor, float]:
     """(n, h, w) as the beam sees it: (n, depth, rays), depth first met first, and the step in depth in pixels."""
     quarters, rest = divmod(angle, 90)

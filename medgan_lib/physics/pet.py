@@ -1,9 +1,12 @@
-"""Positron emission tomography of glucose uptake (FDG) from a label map: uptake, the scanner's blur, counts.
+"""Positron emission tomography of amyloid (florbetapir) from a label map: uptake, the scanner's blur, counts.
 
-Uptake is relative to white matter, whose median over subjects is 1. Images and labels are (n, 1, h, w), labels index
-`UPTAKE` as the cohort `heads` numbers them; lengths are in mm, pixels square. What is random comes from a generator
-on the device of the result: the same generator state, shapes and device give the same numbers. The checks for numbers
-that are not finite read one bit back from the device.
+Uptake is relative to white matter, whose median over subjects is 1. The tracer binds to white matter in everybody; to
+grey matter it binds where there is amyloid. So the image of somebody without shows bright white matter and a dark
+cortex, that of somebody with much of it the reverse, and brightness alone does not tell which is which.
+
+Images and labels are (n, 1, h, w), labels index `UPTAKE` as the cohort `heads` numbers them; lengths are in mm, pixels
+square. What is random comes from a generator on the device of the result: the same generator state, shapes and device
+give the same numbers. The checks for numbers that are not finite read one bit back from the device.
 
 Simplified: a slice is its own world (nothing blurs in from the slices beside it), tissues are uniform within a
 subject, noise is independent from pixel to pixel and not shaped by a reconstruction.
@@ -16,36 +19,41 @@ import math
 import torch
 from torch import Tensor
 
-# By label, in the order of `heads.LABELS`. Grey to white matter 4 to 1, scalp 0.5 and none in fluid or bone, as the
-# brainweb package (C. da Costa-Luis) sets its FDG phantoms; the phantom of Hoffman et al. (J Cereb Blood Flow Metab
-# 11:A17, 1991) has 5 to 1 to 0 in grey matter, white matter and fluid, and Wang & Fei (Med Phys 39:179, 2012) simulate
-# 621 to 228 to 0. So the ratio is that of phantoms, not of a patient, and the one for the scalp is schematic.
-UPTAKE = {"background": 0.0, "scalp": 0.5, "bone": 0.0, "csf": 0.0, "grey matter": 4.0, "white matter": 1.0}
+# By label, in the order of `heads.LABELS`, of somebody without amyloid. Schematic: white matter above grey matter, as
+# florbetapir has it in healthy people; little in fluid, bone and scalp.
+UPTAKE = {"background": 0.0, "scalp": 0.4, "bone": 0.3, "csf": 0.15, "grey matter": 0.7, "white matter": 1.0}
 GREY, WHITE = (list(UPTAKE).index(name) for name in ("grey matter", "white matter"))
+POSITIVE = 1.45  # uptake of grey matter with much amyloid, schematic
 
-# Spread between subjects, as the standard deviation of a logarithm. Of all tissues together: glucose metabolism of
-# grey matter was 0.33 ± 0.04 µmol/cm³/min in healthy men (EJNMMI Research 2:63, 2012), 12 %. Of each tissue by
-# itself: schematic, so that subjects differ in the ratio too.
-COMMON, OWN = 0.12, 0.08
+# Spread between subjects, as the standard deviation of a logarithm, schematic: of all tissues together (dose, weight),
+# and of each by itself, with which grey matter is at 0.6 to 0.8 of white matter, and with amyloid at 1.25 to 1.7.
+COMMON, OWN = 0.12, 0.05
 
 FWHM = 5.0  # mm, schematic: about what a clinical scanner resolves
 
 
-def draw_uptake(n: int, generator: torch.Generator, *, common: float = COMMON, own: float = OWN) -> Tensor:
+def draw_uptake(
+    n: int, generator: torch.Generator, *, positive: Tensor | None = None, common: float = COMMON, own: float = OWN
+) -> Tensor:
     """Uptake of `n` subjects: float32 (n, 6) by label, on the generator's device.
 
     `UPTAKE` · exp(common · z + own · z_label) with standard normal z: `UPTAKE` holds the medians, and the ratio of grey
-    to white matter has a spread of own · √2 in its logarithm.
+    to white matter has a spread of own · √2 in its logarithm. Grey matter of the subjects that ``positive``, bool (n,),
+    names has `POSITIVE` in its place.
 
     Raises:
-        ValueError: n below 1, or a spread that is negative or not finite.
+        ValueError: n below 1, ``positive`` of another shape or type, a spread that is negative or not finite.
     """
     if n < 1:
         raise ValueError(f"n is {n}: draw at least one subject")
     if not all(math.isfinite(spread) and spread >= 0 for spread in (common, own)):
         raise ValueError(f"the spreads are {common} and {own}: give finite numbers, none negative")
+    if positive is not None and (positive.shape != (n,) or positive.dtype != torch.bool):
+        raise ValueError(f"positive is {positive.dtype} of shape {tuple(positive.shape)}: give bool of ({n},)")
     z = torch.randn(n, 1 + len(UPTAKE), generator=generator, device=generator.device)
-    medians = torch.tensor(list(UPTAKE.values()), device=generator.device)
+    medians = torch.tensor(list(UPTAKE.values()), device=generator.device).repeat(n, 1)
+    if positive is not None:
+        medians[positive, GREY] = POSITIVE
     return medians * torch.exp(common * z[:, :1] + own * z[:, 1:])
 
 

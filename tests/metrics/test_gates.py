@@ -9,6 +9,7 @@ from torch import nn
 from trained_judges import (
     detectors,
     gaussian_of,
+    readers_of_mr,
     readers_of_photographs,
     readers_of_tissues,
     referees,
@@ -144,6 +145,10 @@ def measured(request, gate):
             return [metrics.beyond_guessing(value, 0.1) for value in judges(request)]
         case x if x.endswith("nearer-than-the-mean"):
             return translators()
+        case "soft-tissue-is-right":
+            return soft_tissues()
+        case "tissues-are-read":
+            return readers_of_mr()
         case "resolver-beats-interpolation":
             return resolvers()
         case "game-is-on":
@@ -183,6 +188,17 @@ def translators():
     sets = (noisy, gaussian_of(train.x, len(held)), N.batched(N.UNet(width=8, depth=2), held["y"]))
     mean = metrics.mae(metrics.mean_image(train.x, held.x), held.x, window, head)
     return [metrics.mae(made, held.x, window, head) / mean for made in sets]
+
+
+def soft_tissues():
+    """Errors of soft tissue in HU: of the truth with noise, of a Gaussian of CT, of an untrained translator."""
+    train, held = (translation.pairs("heads", split, n=120, size=32) for split in ("train", "test"))
+    window, hu = held.window["x"], held.window["x"].units(held.x)
+    soft = metrics.interior((held["labels"] > 0) & (hu.abs() < 100))
+    torch.manual_seed(0)
+    noisy = held.x + 0.005 * torch.randn(held.x.shape)
+    sets = (noisy, gaussian_of(train.x, len(held)), N.batched(N.UNet(width=8, depth=2), held["y"]))
+    return [metrics.mae(made, held.x, window, soft) for made in sets]
 
 
 def rulers():

@@ -104,3 +104,15 @@ def test_contrast_to_noise_of_a_square_is_that_of_its_rim() -> None:
     assert torch.allclose(metrics.contrast_to_noise(3 * x + 1, mask)[:2], found[:2]), "a matter of units"
     with pytest.raises(ValueError, match="bool"):
         metrics.contrast_to_noise(x, mask.float())
+
+
+def test_a_rim_is_two_pixels_wide_and_an_interior_is_what_it_leaves():
+    mask = torch.zeros(1, 1, 9, 9, dtype=torch.bool)
+    mask[..., 2:7, 2:7] = True
+    inner = metrics.interior(mask)
+    assert inner.sum() == 9 and inner[..., 3:6, 3:6].all()
+    assert metrics.grown(mask).sum() == 49
+    assert torch.equal(metrics.rim(mask), metrics.grown(mask) & ~inner)
+    assert metrics.interior(mask, 2).sum() == 1 and not metrics.interior(mask, 3).any()
+    whole = torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    assert metrics.interior(whole).all() and not metrics.rim(whole).any()

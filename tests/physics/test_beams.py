@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medgan_lib.physics import beams
-from medgan_lib.physics.beams import range_error, stopping_power, water_equivalent_path
+from medgan_lib.physics.beams import range_error, range_errors, stopping_power, water_equivalent_path
 
 VACUUM = ((-1000.0, 0.0), (0.0, 1.0), (3000.0, 2.5))  # so that what lies around a phantom adds nothing
 
@@ -193,3 +193,26 @@ def test_wrong_input_is_refused():
     ):
         with pytest.raises(ValueError, match=message):
             stopping_power(hu, nodes)
+
+
+def test_range_errors_aim_at_the_middle_of_the_body_from_all_sides():
+    """A disc of water 20 pixels off the middle, 10 % too dense in the image: every beam errs by 10 % of its radius."""
+    truth = disc(96, 20, centre=(-12, 9)).float()
+    image = truth + 100 * (truth > -500)
+    found = range_errors(image, truth, 2.0, [0, 30, 90, 180, 270], truth > -500, within=3.0)
+    dense = stopping_power(torch.tensor([100.0])) - 1
+    torch.testing.assert_close(found, (40 * dense).expand(1, 5), rtol=0.03, atol=0)
+    assert found.min() > 0
+    thin = range_errors(2 * truth - image, truth, 2.0, [0, 90], truth > -500, within=3.0)
+    torch.testing.assert_close(thin, torch.full((1, 2), 4.0), rtol=0.03, atol=0)  # 100 HU less is 10 % less
+
+
+def test_an_error_beyond_the_target_costs_nothing():
+    truth = torch.zeros(1, 1, 40, 40)
+    image = truth.clone()
+    image[..., 25:, :] = 500.0  # below the middle
+    body = torch.ones_like(truth, dtype=torch.bool)
+    from_above, from_below = range_errors(image, truth, 1.0, [0, 180], body)[0]
+    assert from_above < 1e-3 and from_below > 5
+    with pytest.raises(ValueError, match="hold something"):
+        range_errors(image, truth, 1.0, [0], ~body)

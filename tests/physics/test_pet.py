@@ -45,6 +45,19 @@ def test_uptake_has_its_medians_and_spreads_and_is_reproducible():
     torch.testing.assert_close(pet.draw_uptake(3, draw(), common=0, own=0), MEDIANS.expand(3, -1))
 
 
+def test_amyloid_changes_grey_matter_alone_and_the_two_kinds_do_not_overlap():
+    many = 4000
+    without, with_it = (
+        pet.draw_uptake(many, draw(), positive=torch.full((many,), kind)) for kind in (False, True)
+    )
+    assert torch.equal(without, pet.draw_uptake(many, draw()))
+    others = [k for k in range(len(pet.UPTAKE)) if k != pet.GREY]
+    assert torch.equal(without[:, others], with_it[:, others])
+    torch.testing.assert_close(with_it[:, pet.GREY] / without[:, pet.GREY], torch.full((many,), pet.POSITIVE / 0.7))
+    low, high = (u[:, pet.GREY] / u[:, pet.WHITE] for u in (without, with_it))
+    assert low.quantile(0.999) < 1.05 < high.quantile(0.001)
+
+
 def test_activity_gives_each_subject_its_own_values():
     labels = torch.tensor([[[[0, 4], [5, 1]]], [[[5, 5], [4, 3]]]], dtype=torch.uint8)
     uptake = torch.arange(12.0).reshape(2, 6)
@@ -118,8 +131,9 @@ def test_blur_biases_the_ratio_as_the_closed_form_says(width):
     labels, fwhm, spacing = stripes(width, 480), 2.0, 0.125
     seen = pet.blur(pet.activity(labels, MEDIANS.double()), spacing, fwhm)
     kept = recovery(width * spacing, fwhm)  # what a pixel of grey matter keeps, on average; the rest is white
-    grey = 4 * kept + 1 - kept
-    white = 1 + 3 * width * (1 - kept) / (480 - width)  # what grey matter lost
+    uptake = pet.UPTAKE["grey matter"]
+    grey = uptake * kept + 1 - kept
+    white = 1 + (uptake - 1) * width * (1 - kept) / (480 - width)  # what grey matter lost
     assert pet.uptake_ratio(seen, labels).item() == pytest.approx(grey / white, rel=1e-3)
     assert grey / white < 4
 
@@ -156,6 +170,8 @@ def test_wrong_input_is_refused():
     region = torch.zeros_like(labels, dtype=torch.bool)
     for call, message in (
         (lambda: pet.draw_uptake(0, draw()), "n is 0"),
+        (lambda: pet.draw_uptake(2, draw(), positive=torch.ones(3, dtype=torch.bool)), "give bool of"),
+        (lambda: pet.draw_uptake(2, draw(), positive=torch.ones(2)), "give bool of"),
         (lambda: pet.draw_uptake(1, draw(), own=-0.1), "spreads"),
         (lambda: pet.activity(labels[0], MEDIANS), "shape"),
         (lambda: pet.activity(labels.float(), MEDIANS), "integers"),
