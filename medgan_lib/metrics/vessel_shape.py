@@ -55,7 +55,7 @@ def vessel_distance(real: Tensor, made: Tensor) -> float:
 
 
 def over_gaussian_vessels(real: Tensor, other: Tensor, gaussian: Tensor, made: Tensor) -> float:
-    """`vessel_distance` of ``made`` to ``real``, over that of ``gaussian``: 0 for a perfect generator, 1 for a Gaussian.
+    """`vessel_distance` of ``made`` to ``real``, over that of ``gaussian``: 0 if perfect, 1 for a Gaussian.
 
     ``other`` are further real vessels, whose distance, the floor, is taken off both. ValueError where the Gaussian is
     no farther from real vessels than twice the floor: such measures cannot tell.

@@ -6,7 +6,15 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 from torch import nn
-from trained_judges import gaussian_of, readers_of_photographs, readers_of_tissues, referees, resolvers, shuffled
+from trained_judges import (
+    gaussian_of,
+    readers_of_photographs,
+    readers_of_tissues,
+    referees,
+    resolvers,
+    sequences_of_vessels,
+    shuffled,
+)
 
 from medgan_lib import cohorts, ledger, metrics
 from medgan_lib import methods as M
@@ -148,6 +156,8 @@ def measured(request, gate):
             return referees()
         case "drawn-as-asked":
             return readers_of_tissues()
+        case "vessels-better-than-a-gaussian" | "ordered-vessels-better-than-a-gaussian":
+            return sequences_of_vessels()
     raise AssertionError(f"gate {gate} has no test: say here what it measures of real data, a Gaussian, no training")
 
 
