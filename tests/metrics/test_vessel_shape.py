@@ -45,8 +45,8 @@ def test_the_radius_is_measured_against_its_own_straight_line():
     waist[100:104] *= 0.4
     bulge[100:104] *= 1.8
     narrow, wide = (metrics.vessel_measures(with_radius(helix(), r)) for r in (waist, bulge))
-    assert float(narrow["narrowest"]) == pytest.approx(0.6, abs=0.01) and float(narrow["widest"]) < 0.02
-    assert float(wide["widest"]) == pytest.approx(0.8, abs=0.02) and float(wide["narrowest"]) < 0.02
+    assert float(narrow["narrowest"]) == pytest.approx(0.6, abs=0.02) and float(narrow["widest"]) < 0.02
+    assert float(wide["widest"]) == pytest.approx(0.8, abs=0.05) and float(wide["narrowest"]) < 0.02
     for part, seen in ((0.93, False), (0.85, True)):
         slight = straight.clone()
         slight[100:104] *= part
