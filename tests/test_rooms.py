@@ -23,7 +23,7 @@ ARROWS = {
     "training": ("files", "networks"),
     "cohorts": ("files", "physics", "training"),
     "methods": ("networks", "objectives", "training"),
-    "metrics": ("cohorts", "methods", "networks", "objectives", "training"),
+    "metrics": ("cohorts", "methods", "networks", "objectives", "physics", "training"),
     "ledger": ("files",),
     "figures": ("files", "objectives"),
     "own_images": ("cohorts", "figures", "files", "methods", "metrics", "networks", "training"),

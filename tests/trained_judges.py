@@ -8,7 +8,9 @@ from torch import nn
 from medgan_lib import cohorts, metrics
 from medgan_lib import methods as M
 from medgan_lib import networks as N
-from medgan_lib.physics import resolution
+from medgan_lib.cohorts.simulated import vessels
+from medgan_lib.physics import resolution, tubes
+from medgan_lib.physics import vessels as geometry
 from medgan_lib.training import fit
 
 
@@ -134,3 +136,20 @@ def detectors():
         return (method.find(held.x) - held["landmarks"]).norm(dim=-1).median().item()
 
     return [off(lesson.x, 350), off(gaussian_of(lesson.x, 300), 60), off(lesson.x, 0)]
+def sequences_of_vessels():
+    """Distances over that of a Gaussian of steps: of real vessels, of another draw of the Gaussian, untrained."""
+    wish = {"families": vessels.FAMILIES, "lengths": (40, 220), "stenosis": 0.25, "aneurysm": 0.15}
+    train, held = (cohorts.load("vessels", split, n=800, **wish) for split in ("train", "test"))
+    real, other, more = vessels.to_mm(held, held.x)[:780].split(260)
+    known = vessels.to_mm(train, train.x)
+    x = torch.cat([tubes.steps(known[:, :3]) / 4, known[:, 3:] / 2.5 - 1], 1)
+
+    def walked(sequences):
+        line = geometry.to_frame(tubes.walk(4 * sequences[:, :3]))
+        return torch.cat([line, 2.5 * (sequences[:, 3:] + 1)], 1)
+
+    pca, torch_seed = metrics.PCA.fit(x, 256), torch.Generator()
+    first, second = (walked(pca.sample(260, torch_seed.manual_seed(k))) for k in range(2))
+    torch.manual_seed(0)
+    untrained = walked(M.GAN(N.Generator((4, 64), 16, 16), N.Critic((4, 64), 16)).sample(260))
+    return [metrics.over_gaussian_vessels(real, other, first, made) for made in (more, second, untrained)]

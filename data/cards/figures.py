@@ -19,7 +19,7 @@ from torch import Tensor
 
 from medgan_lib import cohorts, figures
 from medgan_lib.cohorts.simulated import digits_on_photos
-from medgan_lib.cohorts.simulated.vessels import to_mm
+from medgan_lib.cohorts.simulated.vessels import FAMILIES, to_mm
 from medgan_lib.files.atomic import atomic
 from medgan_lib.physics import tubes
 
@@ -165,6 +165,11 @@ def _arteries(trees: Sequence[Sequence[Tensor]], texts: Sequence[str], alone: bo
 
 
 def vessels() -> Iterator[tuple[str, figures.Picture]]:
+    four = cohorts.load("vessels", "val", n=200, size=128, families=FAMILIES, lengths=(100, 130))
+    chosen = [int((four["label"] == k).nonzero()[0]) for k in range(len(FAMILIES))]
+    figure, _ = _arteries([[to_mm(four, four.x)[i]] for i in chosen], list(FAMILIES), True)
+    yield "families", figures.picture(figure, alt=alt("vessels", "families"), cohort=four)
+
     wide = cohorts.load("vessels", "val", n=60, size=128, lengths=(40, 220))
     chosen = [int((wide["length"] - wanted).abs().argmin()) for wanted in (50, 100, 155, 210)]
     main = to_mm(wide, wide.x)

@@ -61,6 +61,7 @@ from medgan_lib.metrics.sets import PRDC, Score, frechet, prdc, wasserstein1, wi
 from medgan_lib.metrics.spectra import Spectrum, patterns, spectrum
 from medgan_lib.metrics.turing import GENERATED, REAL, TuringTest, turing_lessons, turing_test
 from medgan_lib.metrics.two_sample import TwoSample, proxy_a_distance, told_apart, two_sample_test
+from medgan_lib.metrics.vessel_shape import over_gaussian_vessels, vessel_distance, vessel_measures
 from medgan_lib.metrics.yardstick import Accuracy, Sight, Yardstick, features
 
 __all__ = [
@@ -128,6 +129,7 @@ __all__ = [
     "over_a_circle",
     "over_a_gaussian",
     "over_chance",
+    "over_gaussian_vessels",
     "patterns",
     "perfect_regression",
     "prdc",
@@ -153,6 +155,8 @@ __all__ = [
     "variety",
     "variety_within",
     "ventricle_area",
+    "vessel_distance",
+    "vessel_measures",
     "wasserstein1",
     "with_floor",
 ]

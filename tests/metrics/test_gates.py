@@ -10,11 +10,13 @@ from trained_judges import (
     detectors,
     gaussian_of,
     readers_of_mr,
+    gaussian_of,
     readers_of_photographs,
     readers_of_tissues,
     referees,
     resolvers,
     segmenters,
+    sequences_of_vessels,
     shuffled,
 )
 
@@ -163,6 +165,8 @@ def measured(request, gate):
             return segmenters()
         case "detector-finds-landmarks":
             return detectors()
+        case "vessels-better-than-a-gaussian" | "ordered-vessels-better-than-a-gaussian":
+            return sequences_of_vessels()
     raise AssertionError(f"gate {gate} has no test: say here what it measures of real data, a Gaussian, no training")
 
 

@@ -249,7 +249,7 @@ def test_families_differ_as_they_are_said_to(made):
     assert (torch.linalg.det(thirds[0]) > 0).float().mean() > 0.9 and (
         torch.linalg.det(thirds[1]) < 0
     ).float().mean() > 0.9
-    for family, part in zip(cohort.FAMILIES, (left, right), strict=True):
+    for family, part in zip(cohort.MAIN, (left, right), strict=True):
         mean, spread = cohort.SIZE["length"][cohort.FAMILIES.index(family)]
         assert float(part["length"].mean()) == pytest.approx(mean, abs=4 * spread / math.sqrt(len(part)))
 

@@ -1,4 +1,4 @@
-"""The switches of the simulated vessels: lengths, stenoses and branches against the geometry that they promise."""
+"""The switches of the simulated vessels: families, lengths, stenoses, aneurysms and branches as they promise."""
 
 import math
 import os
@@ -158,13 +158,83 @@ def test_so_many_have_a_branch_or_a_stenosis_and_the_others_none(made):
         assert torch.equal(alone[key], mixed[key])
 
 
+@pytest.fixture(scope="module")
+def four(own_cache):
+    return cohorts.load("vessels", n=800, families=cohort.FAMILIES, lengths=(40, 220), stenosis=0.25, aneurysm=0.15)
+
+
+def test_side_branches_are_families_of_their_own(four):
+    assert four.classes["label"] == ("left", "right", "diagonal", "marginal")
+    count = torch.bincount(four["label"], minlength=4)
+    assert ((count - 200).abs() < 4 * math.sqrt(800 * 0.25 * 0.75)).all()
+    line, radius = mm_of(four)
+    assert not tubes.flaws(line, radius).any.any()
+    torch.testing.assert_close(vessels.length(line), four["length"].double(), rtol=2e-3, atol=0)
+    branch = four["label"] >= 2
+    for some, top in ((~branch, 220), (branch, 130)):
+        assert stats.kstest(four["length"][some].numpy(), stats.uniform(40, top - 40).cdf).pvalue > 0.01
+    start = radius[:, 0]
+    assert float(start[branch].quantile(0.95)) < float(start[~branch].quantile(0.2)), "side branches are thin"
+    assert set(cohort.SIDE) == set(cohort.FAMILIES) and cohort.SIDE["diagonal"] == "left"
+
+
+def test_each_family_bends_in_its_own_way(four):
+    """The mean courses of vessels long enough to bend differ by far more than those of two halves of one family do."""
+    line = mm_of(four)[0] / four["length"][:, None, None]
+    long = (four["length"] > 75).nonzero()[:, 0]
+    courses = [line[long[four["label"][long] == k]] for k in range(4)]
+    within = [float((part[::2].mean(0) - part[1::2].mean(0)).norm(dim=0).mean()) for part in courses]
+    means = [part.mean(0) for part in courses]
+    for a in range(4):
+        for b in range(a):
+            assert float((means[a] - means[b]).norm(dim=0).mean()) > 2 * (within[a] + within[b]), (a, b)
+
+
+def test_families_are_asked_for_by_name_and_move_nothing_else(made):
+    turned = cohorts.load("vessels", n=500, families=("left", "right"))
+    assert torch.equal(turned.x, made.x)
+    only = cohorts.load("vessels", n=40, families=("right",))
+    assert only.classes["label"] == ("right",) and not only["label"].any()
+    same = made["label"][:40] == 1
+    torch.testing.assert_close(only.x[same], made.x[:40][same])
+
+
+def test_an_aneurysm_widens_the_radius_by_its_degree_at_its_place(wide):
+    bulging = cohorts.load("vessels", n=400, lengths=(40, 220), aneurysm=1.0)
+    assert bulging.window["radius"] == (0.0, 8.0) and float(bulging.x[:, 3].max()) <= 1
+    _, radius = mm_of(bulging)
+    healthy = bulging.to_units(bulging["healthy_radius"].double(), "healthy_radius")[:, 0]
+    torch.testing.assert_close(healthy, mm_of(wide)[1], rtol=0, atol=1e-5)
+    grown = radius / healthy - 1
+    torch.testing.assert_close(grown.amax(1), bulging["aneurysm_degree"].double(), rtol=0, atol=1e-4)
+    assert torch.equal(bulging["centreline"], wide["centreline"])
+    middle = (grown * torch.linspace(0, 1, 64, dtype=F64)).sum(1) / grown.sum(1)
+    assert float((middle - bulging["aneurysm_place"]).abs().max()) < 1.5 / 63
+    degree = bulging["aneurysm_degree"]
+    assert 0.5 <= degree.min() < 0.55 and 0.95 < degree.max() <= 1.0
+
+
+def test_a_stenosis_and_an_aneurysm_are_drawn_apart(four):
+    for what, share in (("stenosis", 0.25), ("aneurysm", 0.15)):
+        has = four[f"has_{what}"] == 1
+        assert abs(float(has.float().mean()) - share) < 4 * math.sqrt(share * (1 - share) / 800)
+        for key in ("place", "length", "degree"):
+            assert not four[f"{what}_{key}"][~has].any() and (four[f"{what}_{key}"][has] != 0).all()
+    both = float(((four["has_stenosis"] == 1) & (four["has_aneurysm"] == 1)).float().mean())
+    assert abs(both - 0.0375) < 4 * math.sqrt(0.0375 / 800)
+    alone = cohorts.load("vessels", n=800, families=cohort.FAMILIES, lengths=(40, 220), stenosis=0.25)
+    assert torch.equal(alone["stenosis_place"], four["stenosis_place"])
+
+
 @pytest.mark.parametrize(
     "wrong, message",
     [
         *(({what: bad}, f"{what} of 'vessels' must be a number from 0 to 1, it is {bad!r}")
-          for what in ("stenosis", "branch") for bad in (-0.1, 1.5, True, "half")),
+          for what in ("stenosis", "aneurysm", "branch") for bad in (-0.1, 1.5, True, "half")),
         *(({"lengths": bad}, "lengths of 'vessels' must be the least and the greatest in mm, two numbers from 20")
           for bad in (120, (40,), (220, 40), (10, 220), (40, 400), (40, "220"), (True, 220), (float("nan"), 50), "40")),
+        *(({"families": bad}, "families of 'vessels' must be some of left, right, diagonal, marginal, each once")
+          for bad in ((), ("left", "left"), ("septal",), "left", None)),
     ],
 )  # fmt: skip
 def test_a_wrong_switch_says_what_is_possible(wrong, message):
