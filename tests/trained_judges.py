@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import torch
+from scipy.stats import spearmanr
 from torch import nn
 
 from medgan_lib import cohorts, metrics
 from medgan_lib import methods as M
 from medgan_lib import networks as N
+from medgan_lib.cohorts.problems import translation
 from medgan_lib.cohorts.simulated import vessels
 from medgan_lib.physics import resolution, tubes
 from medgan_lib.physics import vessels as geometry
@@ -136,6 +138,8 @@ def detectors():
         return (method.find(held.x) - held["landmarks"]).norm(dim=-1).median().item()
 
     return [off(lesson.x, 350), off(gaussian_of(lesson.x, 300), 60), off(lesson.x, 0)]
+
+
 def sequences_of_vessels():
     """Distances over that of a Gaussian of steps: of real vessels, of another draw of the Gaussian, untrained."""
     wish = {"families": vessels.FAMILIES, "lengths": (40, 220), "stenosis": 0.25, "aneurysm": 0.15}
@@ -153,3 +157,26 @@ def sequences_of_vessels():
     torch.manual_seed(0)
     untrained = walked(M.GAN(N.Generator((4, 64), 16, 16), N.Critic((4, 64), 16)).sample(260))
     return [metrics.over_gaussian_vessels(real, other, first, made) for made in (more, second, untrained)]
+
+
+def soft_tissues():
+    """Errors of soft tissue in HU: of the truth with noise, of a Gaussian of CT, of an untrained translator."""
+    train, held = (translation.pairs("heads", split, n=120, size=32) for split in ("train", "test"))
+    window, hu = held.window["x"], held.window["x"].units(held.x)
+    soft = metrics.interior((held["labels"] > 0) & (hu.abs() < 100))
+    torch.manual_seed(0)
+    noisy = held.x + 0.005 * torch.randn(held.x.shape)
+    sets = (noisy, gaussian_of(train.x, len(held)), N.batched(N.UNet(width=8, depth=2), held["y"]))
+    return [metrics.mae(made, held.x, window, soft) for made in sets]
+
+
+def rulers():
+    """Rank correlations of discs with true diameters: of nodules, of a Gaussian of them, of an untrained network's."""
+    held = cohorts.load("nodules", "test", n=400)
+    torch.manual_seed(0)
+    untrained = M.GAN(N.Generator((1, 32, 32), 32, 16), N.Critic((1, 32, 32), 16)).sample(400)
+
+    def correlation(x):
+        return spearmanr(metrics.disc_diameter(x, 1.0), held["diameter"]).statistic
+
+    return [correlation(x) for x in (held.x, gaussian_of(held.x, 400), untrained)]

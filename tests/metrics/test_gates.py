@@ -4,20 +4,20 @@ import math
 
 import pytest
 import torch
-from scipy.stats import spearmanr
 from torch import nn
 from trained_judges import (
     detectors,
     gaussian_of,
     readers_of_mr,
-    gaussian_of,
     readers_of_photographs,
     readers_of_tissues,
     referees,
     resolvers,
+    rulers,
     segmenters,
     sequences_of_vessels,
     shuffled,
+    soft_tissues,
 )
 
 from medgan_lib import cohorts, ledger, metrics
@@ -192,29 +192,6 @@ def translators():
     sets = (noisy, gaussian_of(train.x, len(held)), N.batched(N.UNet(width=8, depth=2), held["y"]))
     mean = metrics.mae(metrics.mean_image(train.x, held.x), held.x, window, head)
     return [metrics.mae(made, held.x, window, head) / mean for made in sets]
-
-
-def soft_tissues():
-    """Errors of soft tissue in HU: of the truth with noise, of a Gaussian of CT, of an untrained translator."""
-    train, held = (translation.pairs("heads", split, n=120, size=32) for split in ("train", "test"))
-    window, hu = held.window["x"], held.window["x"].units(held.x)
-    soft = metrics.interior((held["labels"] > 0) & (hu.abs() < 100))
-    torch.manual_seed(0)
-    noisy = held.x + 0.005 * torch.randn(held.x.shape)
-    sets = (noisy, gaussian_of(train.x, len(held)), N.batched(N.UNet(width=8, depth=2), held["y"]))
-    return [metrics.mae(made, held.x, window, soft) for made in sets]
-
-
-def rulers():
-    """Rank correlations of discs with true diameters: of nodules, of a Gaussian of them, of an untrained network's."""
-    held = cohorts.load("nodules", "test", n=400)
-    torch.manual_seed(0)
-    untrained = M.GAN(N.Generator((1, 32, 32), 32, 16), N.Critic((1, 32, 32), 16)).sample(400)
-
-    def correlation(x):
-        return spearmanr(metrics.disc_diameter(x, 1.0), held["diameter"]).statistic
-
-    return [correlation(x) for x in (held.x, gaussian_of(held.x, 400), untrained)]
 
 
 class TagReader(M.Classifier):
