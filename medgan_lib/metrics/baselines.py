@@ -157,10 +157,6 @@ class PCA:
         spread = (power / (n - 1)).sqrt()
         return cls(*(t.float().to(home) for t in (mean.view(shape), vectors.T.reshape(-1, *shape), spread)))
 
-    def first(self, components: int) -> Self:
-        """The same with the widest ``components`` only, as if no more had been asked for; at most those there are."""
-        return type(self)(self.mean, self.components[:components], self.spread[:components])
-
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """``n`` images of the Gaussian, clipped to [-1, 1], on the CPU."""
         device = "cpu" if generator is None else generator.device
@@ -182,3 +178,8 @@ class PCA:
     def residual(self, x: Tensor) -> Tensor:
         """Root mean square of what the components cannot show, (n,) in [-1, 1] a pixel: a score of anomaly."""
         return (x - self.reconstruct(x)).square().flatten(1).mean(1).sqrt()
+
+
+def first_components(pca: PCA, k: int) -> PCA:
+    """``pca`` with its widest ``k`` components only, as if no more had been asked for; at most those there are."""
+    return PCA(pca.mean, pca.components[:k], pca.spread[:k])

@@ -143,8 +143,8 @@ def test_residuals_are_what_the_components_cannot_show() -> None:
     torch.testing.assert_close(everything.reconstruct(x), x, atol=1e-4, rtol=0)
     few = metrics.PCA.fit(x, 3)
     for name in ("mean", "components", "spread"):
-        assert torch.allclose(getattr(everything.first(3), name), getattr(few, name), atol=1e-5)
-    assert len(everything.first(99).spread) == len(everything.spread)
+        assert torch.allclose(getattr(metrics.first_components(everything, 3), name), getattr(few, name), atol=1e-5)
+    assert len(metrics.first_components(everything, 99).spread) == len(everything.spread)
     shown = few.mean + 0.5 * few.components[:1] * few.spread[0]
     assert few.residual(shown).item() == pytest.approx(0, abs=1e-6)
     odd = torch.zeros(1, 1, 16, 16)
