@@ -89,15 +89,15 @@ def readers_of_mr():
 
     def overlap(x, steps):
         torch.manual_seed(0)
-        S = M.Classifier(N.Segmenter(1, 6, width=16, depth=2), lr=2e-3)
-        for part, rate in ((2 * steps // 3, 2e-3), (steps // 3, 2e-4)):
+        S = M.Classifier(N.Segmenter(1, 6, width=16, depth=1), lr=6e-3)
+        for part, rate in ((2 * steps // 3, 6e-3), (steps // 3, 6e-4)):
             S.opt.param_groups[0]["lr"] = rate
             if part:
-                fit(S, {"x": x, "label": train["labels"][:, 0]}, steps=part, batch_size=8)
+                fit(S, {"x": x, "label": train["labels"][:, 0]}, steps=part, batch_size=4)
         found = N.batched(S.net, held.x, 64).argmax(1, keepdim=True)
         return sum(metrics.dice(found == k, held["labels"] == k).mean().item() for k in (4, 5)) / 2
 
-    return [overlap(train.x, 1500), overlap(gaussian_of(train.x, len(train)), 30), overlap(train.x, 0)]
+    return [overlap(train.x, 1200), overlap(gaussian_of(train.x, len(train)), 30), overlap(train.x, 0)]
 
 
 def resolvers():
