@@ -4,46 +4,30 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
-from torch.optim import Optimizer
 
-from medgan_lib.methods.base import adam, checked_decay, decay_, frozen
-from medgan_lib.methods.translation import Translation, judge
+from medgan_lib.methods.base import decay_, frozen
+from medgan_lib.methods.translation import Pix2Pix, judge
 from medgan_lib.objectives import OBJECTIVES, gradient_difference
 
 
-class GradientDifferenceGAN(Translation):
+class GradientDifferenceGAN(Pix2Pix):
     """Paired translation as Nie et al. (2017) have it: D asks whether an image looks real, not whether it fits y.
 
-    G minimises ``lambda1`` times its game of ``objective`` (Table 1), ``lambda2`` times the L1 distance to the
-    reference and ``lambda3`` times the difference of their gradients (`objectives.gradient_difference`). D maps single
-    images x to logits of any shape. Left out are the paper's auto-context, a chain of such networks, and 3-D patches.
-    ``lr`` and ``betas`` are Adam's; ``decay`` as in `Pix2Pix`. Raises ValueError for an unknown objective, a negative
-    weight, or a decay that makes no sense.
+    `Pix2Pix` with two changes: D maps single images x to logits, and G also minimises ``lambda3`` times the difference
+    of its image's gradients and the reference's (`objectives.gradient_difference`). Left out are the paper's
+    auto-context, a chain of such networks, and 3-D patches. Raises ValueError as `Pix2Pix`, for lambda1 = 0, without
+    which there is no game to change, and for lambda3 < 0.
     """
 
     def __init__(
-        self,
-        G: nn.Module,
-        D: nn.Module,
-        objective: str = "gan-ma",
-        *,
-        lambda1: float = 1.0,
-        lambda2: float = 100.0,
-        lambda3: float = 0.0,
-        lr: float = 2e-4,
-        betas: tuple[float, float] = (0.5, 0.999),
-        decay: tuple[int, int] | None = None,
+        self, G: nn.Module, D: nn.Module, objective: str = "gan-ma", *, lambda3: float = 0.0, **options
     ) -> None:
-        super().__init__()
-        if objective not in OBJECTIVES:
-            raise ValueError(f"unknown objective {objective!r}; there are {', '.join(OBJECTIVES)}")
-        if min(lambda1, lambda2, lambda3) < 0:
-            raise ValueError(f"weights must be 0 or more, not {lambda1}, {lambda2} and {lambda3}")
-        self.G, self.D = G, D
-        self.objective, self.lr, self.betas = objective, lr, betas
-        self.lambda1, self.lambda2, self.lambda3 = lambda1, lambda2, lambda3
-        self.decay = checked_decay(decay)
-        self.opt_G, self.opt_D = adam(G, lr, betas), adam(D, lr, betas)
+        super().__init__(G, D, objective, **options)
+        if not self.lambda1:
+            raise ValueError("lambda1 must be above 0: without a game, take Pix2Pix")
+        if lambda3 < 0:
+            raise ValueError(f"lambda3 must be 0 or more, not {lambda3}")
+        self.lambda3 = lambda3
 
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One update of D and one of G on the same pairs. Returns "loss_D", "loss_G" (all of it), "l1" and "edges"."""
@@ -67,6 +51,3 @@ class GradientDifferenceGAN(Translation):
         loss.backward()
         self.opt_D.step()
         return loss.detach()
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        return {"D": self.opt_D, "G": self.opt_G}

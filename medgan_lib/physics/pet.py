@@ -119,52 +119,26 @@ def scan(
     return count(blur(activity(labels, uptake), spacing, fwhm).clamp(min=0), level, generator)
 
 
-def uptake_ratio(
-    image: Tensor, labels: Tensor, region: Tensor | None = None, *, over: int = GREY, under: int = WHITE
-) -> Tensor:
-    """(n,) mean uptake with label ``over`` by that with label ``under``: grey to white matter, as a reader reports it.
+def uptake_ratio(image: Tensor, labels: Tensor, *, over: int = GREY, under: int = WHITE) -> Tensor:
+    """(n,) mean uptake with label ``over`` by that with label ``under``, nan where a slice lacks one of the two.
 
-    Not corrected for blur, which lowers it; `transfer` says by how much. ``region``, bool of the shape of the
-    image, restricts the first tissue (a lobe against all white matter).
+    Of grey to white matter it is the SUVR that a reader reports, here with white matter as the reference. Not corrected
+    for blur, which brings it nearer to 1.
 
     Raises:
         ValueError: image not (n, 1, h, w) of float32 or float64, or not finite; labels not integers of the same shape;
-            region not bool of that shape; a slice without pixels of one of the two, or with no uptake below the line.
+            no uptake below the line where there is that label.
     """
     _check_labels(labels)
     if image.shape != labels.shape:
         raise ValueError(f"the image has shape {tuple(image.shape)}, its labels {tuple(labels.shape)}: give one shape")
     _check_image(image, "the image")
-    if region is not None and (region.shape != labels.shape or region.dtype != torch.bool):
-        raise ValueError(f"region is {region.dtype} of shape {tuple(region.shape)}: give bool of {tuple(labels.shape)}")
-    above, below = labels == over, labels == under
-    if region is not None:
-        above = above & region
-    if not bool((above.flatten(1).any(1) & below.flatten(1).any(1)).all()):
-        raise ValueError(f"a slice has no pixel with label {over} or none with label {under}: leave it out")
-    mean, reference = ((image * part).flatten(1).sum(1) / part.flatten(1).sum(1) for part in (above, below))
-    if not bool((reference > 0).all()):
+    mean, reference = (
+        (image * part).flatten(1).sum(1) / part.flatten(1).sum(1) for part in (labels == over, labels == under)
+    )
+    if bool((reference <= 0).any()):
         raise ValueError(f"a slice has no uptake where the label is {under}: a ratio to it is not defined")
     return mean / reference
-
-
-def transfer(labels: Tensor, spacing: float, fwhm: float, *, count: int = len(UPTAKE)) -> Tensor:
-    """How blur mixes tissues: float64 (n, k, k), row i the share of each label's uptake in the mean over label i.
-
-    The geometric transfer matrix of Rousset, Ma & Evans (J Nucl Med 39:904, 1998): means over labels of a blurred
-    image are ``transfer @ uptake``, so this gives the bias of a ratio, and its inverse takes it away. The rows sum
-    to 1; the row of a label that is not in the slice is zero. The identity without blur.
-
-    Raises:
-        ValueError: labels not (n, 1, h, w) of integers, or outside 0 … count-1; spacing not positive, fwhm negative.
-    """
-    _check_labels(labels)
-    if bool((labels < 0).any() | (labels >= count).any()):
-        raise ValueError(f"there are labels outside 0 … {count - 1}")
-    parts = torch.nn.functional.one_hot(labels[:, 0].long(), count).movedim(-1, 1).double()
-    spread = blur(parts, spacing, fwhm).flatten(2)
-    parts = parts.flatten(2)
-    return (parts @ spread.mT) / parts.sum(2, keepdim=True).clamp(min=1)
 
 
 def _response(size: int, fwhm: float) -> Tensor:

@@ -84,7 +84,10 @@ def test_a_slip_is_found(slip):
 
 def test_refusals():
     G, D = UNet(width=2, depth=1), PatchCritic(1, width=2)
-    unknown, negative, back = {"objective": "none"}, {"lambda3": -1.0}, {"decay": (5, 2)}
-    for wrong, said in ((unknown, "unknown objective"), (negative, "weights must be 0 or more"), (back, "decay")):
+    cases = {
+        "unknown objective": {"objective": "none"}, "lambda3 must be 0 or more": {"lambda3": -1.0},
+        "lambda1 must be above 0": {"lambda1": 0.0}, "must be 0 or more": {"lambda2": -1.0}, "decay": {"decay": (5, 2)},
+    }  # fmt: skip
+    for said, wrong in cases.items():
         with pytest.raises(ValueError, match=said):
             M.GradientDifferenceGAN(G, D, **wrong)

@@ -117,13 +117,11 @@ def test_the_ratio_comes_back_without_blur_and_per_subject():
     # noise alone does not bias it: within five standard errors
     many = pet.scan(labels, uptake, 2.0, level=200.0, generator=draw(2), fwhm=0.0)
     assert (pet.uptake_ratio(many, labels) / truth - 1).abs().max() < 5 * math.sqrt(2 / (170 * 200))
-    # a cold half lowers the ratio of that half alone
-    cold = image.clone()
-    cold[..., 16:] *= torch.where(labels[..., 16:] == pet.GREY, 0.5, 1.0)
-    half = torch.zeros_like(labels, dtype=torch.bool)
-    half[..., 16:] = True
-    torch.testing.assert_close(pet.uptake_ratio(cold, labels, half), truth / 2)
-    torch.testing.assert_close(pet.uptake_ratio(cold, labels, ~half), truth)
+    # a slice without white matter has no ratio, the others keep theirs
+    poor = labels.clone()
+    poor[0][poor[0] == pet.WHITE] = pet.GREY
+    found = pet.uptake_ratio(image, poor)
+    assert found[0].isnan() and torch.allclose(found[1:], truth[1:])
 
 
 @pytest.mark.parametrize("width", [16, 32, 96])
@@ -135,21 +133,7 @@ def test_blur_biases_the_ratio_as_the_closed_form_says(width):
     grey = uptake * kept + 1 - kept
     white = 1 + (uptake - 1) * width * (1 - kept) / (480 - width)  # what grey matter lost
     assert pet.uptake_ratio(seen, labels).item() == pytest.approx(grey / white, rel=1e-3)
-    assert grey / white < 4
-
-
-def test_transfer_matrix_predicts_means_and_undoes_the_bias():
-    labels = torch.randint(0, 6, (3, 1, 5, 5), generator=draw())
-    labels = labels.repeat_interleave(6, 2).repeat_interleave(6, 3).to(torch.uint8)
-    uptake = pet.draw_uptake(3, draw(1)).double()
-    seen = pet.blur(pet.activity(labels, uptake), 2.0, 7.0)
-    mixing = pet.transfer(labels, 2.0, 7.0)
-    means = torch.stack([torch.stack([x[y == k].mean() for k in range(6)]) for x, y in zip(seen, labels, strict=True)])
-    torch.testing.assert_close((mixing @ uptake[..., None])[..., 0], means)
-    torch.testing.assert_close(mixing.sum(2), torch.ones(3, 6, dtype=torch.float64))
-    torch.testing.assert_close(torch.linalg.solve(mixing, means), uptake)
-    torch.testing.assert_close(pet.transfer(labels, 2.0, 0.0), torch.eye(6, dtype=torch.float64).expand(3, 6, 6))
-    assert (pet.transfer(stripes(8), 1.0, 4.0)[:, 0] == 0).all()  # no background there
+    assert uptake < grey / white < 1, "blur mixes the two"
 
 
 def test_scan_is_reproducible_and_right_on_average():
@@ -167,7 +151,6 @@ def test_wrong_input_is_refused():
     labels, image = stripes(8), torch.ones(1, 1, 6, 240)
     bad = image.clone()
     bad[..., 0, 0] = torch.nan
-    region = torch.zeros_like(labels, dtype=torch.bool)
     for call, message in (
         (lambda: pet.draw_uptake(0, draw()), "n is 0"),
         (lambda: pet.draw_uptake(2, draw(), positive=torch.ones(3, dtype=torch.bool)), "give bool of"),
@@ -190,12 +173,7 @@ def test_wrong_input_is_refused():
         (lambda: pet.count(image, 0.0, draw()), "level"),
         (lambda: pet.uptake_ratio(bad, labels), "not finite"),
         (lambda: pet.uptake_ratio(image[..., :9], labels), "one shape"),
-        (lambda: pet.uptake_ratio(image, labels, over=1), "no pixel"),
-        (lambda: pet.uptake_ratio(image, labels, region), "no pixel"),
-        (lambda: pet.uptake_ratio(image, labels, region.int()), "region"),
         (lambda: pet.uptake_ratio(0 * image, labels), "no uptake"),
-        (lambda: pet.transfer(labels, 1.0, 2.0, count=5), "outside 0 … 4"),
-        (lambda: pet.transfer(labels, -1.0, 2.0), "spacing"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
